@@ -1,0 +1,177 @@
+"""One frozen dataclass per verb: its fields are the flags, their defaults and their help.
+
+A value comes from the default, then from the TOML file named by `--config`, then from the flag.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+OnBadRow = Literal["stop", "skip"]
+Device = Literal["auto", "cpu", "cuda"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewModel:
+    """A small model made from nothing: a Llama with a byte-level BPE vocabulary learnt from the triples."""
+
+    layers: int = 4
+    """number of layers"""
+    width: int = 128
+    """size of a hidden state"""
+    heads: int = 4
+    """attention heads"""
+    inner: int = 352
+    """size inside the feed-forward part"""
+    vocabulary: int = 2048
+    """tokens at the most"""
+    context: int = 512
+    """longest prompt and correction together, in tokens"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Optimisation:
+    """How one stage learns."""
+
+    learning_rate: float = 2e-5
+    """peak learning rate"""
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """how the learning rate falls after warm-up"""
+    warmup: float = 0.03
+    """share of the steps over which the learning rate rises"""
+    weight_decay: float = 0.0
+    """AdamW's weight decay"""
+    betas: tuple[float, float] = (0.9, 0.95)
+    """AdamW's betas"""
+    clip: float = 1.0
+    """largest gradient norm"""
+    batch: int = 4
+    """rows a step on one device"""
+    accumulate: int = 8
+    """batches whose gradients are added up to one step"""
+    epochs: float = 3.0
+    """passes over the rows"""
+    max_steps: int = 0
+    """at most so many steps; 0 leaves it to the epochs"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentityStage(Optimisation):
+    """Stage one: learn to copy (paper, section 3.1: the identity Aligner)."""
+
+    share: float = 0.2
+    """share of the training rows whose answer is copied"""
+    random: int = 0
+    """rows of random short texts to copy before the answers, growing longer; only a model made from nothing needs them"""
+    until: float = 0.98
+    """stop when this share of held-out answers is copied exactly"""
+    check_every: int = 50
+    """steps between two looks at the held-out answers"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorrectionStage(Optimisation):
+    """Stage two: learn to correct, on all of the triples."""
+
+    random_share: float = 0.0
+    """share of the rows that stay random texts to copy"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lora:
+    """Low-rank adapters instead of full training; merged when saved."""
+
+    rank: int = 0
+    """rank of the adapters; 0 trains all weights"""
+    alpha: int = 32
+    """scale of the adapters"""
+    dropout: float = 0.0
+    """dropout inside the adapters"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """aligner train: triples in, checkpoint out."""
+
+    triples: Path
+    """question, answer and correction: JSONL or Parquet"""
+    out: Path
+    """run folder: config.toml, metrics.jsonl and the checkpoint"""
+    base: str = "new"
+    """a local directory or hub id to start from, or "new" to make a small model from nothing"""
+    new: NewModel = NewModel()
+    template: str = "sealed"
+    """what the Aligner reads: T1 to T5, chat or sealed"""
+    max_length: int = 2048
+    """tokens of prompt and correction together; longer rows are dropped, counted and named"""
+    held_out: int = 200
+    """rows kept apart to measure copying and correcting"""
+    identity: IdentityStage = IdentityStage()
+    correction: CorrectionStage = CorrectionStage()
+    lora: Lora = Lora()
+    device: Device = "auto"
+    """where to train"""
+    seed: int = 42
+    """seed of the order, the initial weights and the split"""
+    save_every: int = 100
+    """steps between two checkpoints"""
+    on_bad_row: OnBadRow = "stop"
+    """stop at a row that cannot be used, or skip it into a file beside the output"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorrectConfig:
+    """aligner correct: answers in, corrections out."""
+
+    answers: Path | None = None
+    """question and answer: JSONL or Parquet; - is standard input"""
+    out: Path | None = None
+    """where the corrections go, in the order of the answers: JSONL or Parquet; - is standard output"""
+    aligner: str = "demo"
+    """a checkpoint folder or hub id, "demo" for the one that is shipped, "echo:" or "rules:FILE\""""
+    question: str | None = None
+    """one question, instead of a file"""
+    answer: str | None = None
+    """its answer"""
+    batch: int = 64
+    """answers decoded together"""
+    device: Device = "auto"
+    """where to decode"""
+    on_bad_row: OnBadRow = "stop"
+    """stop at a row that cannot be used, or skip it into a file beside the output"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvertConfig:
+    """aligner convert: the formats that people have in, triples out."""
+
+    source: Path
+    """the file to read: JSON, JSONL or Parquet, gzipped or not"""
+    out: Path
+    """where the triples go: JSONL or Parquet"""
+    format: str = "triples"
+    """triples, hh-rlhf, pku-saferlhf or ultrafeedback"""
+    question: str = "question"
+    """for triples: the field that holds the question, dots reach inside"""
+    answer: str = "answer"
+    """for triples: the field that holds the answer"""
+    correction: str = "correction"
+    """for triples: the field that holds the correction"""
+    on_bad_row: OnBadRow = "stop"
+    """stop at a row that cannot be used, or skip it into a file beside the output"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoConfig:
+    """aligner demo: the whole life of an Aligner in minutes, with nothing to download."""
+
+    out: Path = Path("runs/demo")
+    """run folder"""
+    config: Path | None = None
+    """training configuration instead of the demo's own"""
+    answers: int = 200
+    """held-out answers for each upstream"""
+    seed: int = 0
+    """seed of the world's rows"""
+    shipped: bool = False
+    """measure the checkpoint that ships with the package instead of training one"""

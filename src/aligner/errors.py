@@ -1,0 +1,59 @@
+"""What can go wrong, said in one line: what, where, and the cure.
+
+AlignerError
+├── MisuseError (ValueError)       the command or its configuration is wrong: exit code 2
+├── InputFileError (ValueError)    a row or a file cannot be used; says file:line
+├── OutputFileError (OSError)      a result cannot be written
+├── CheckpointError (ValueError)   a folder is not an Aligner, or is damaged
+├── ModelError (RuntimeError)      a model gave no usable answer
+└── MissingExtraError (ImportError)  a feature needs an optional dependency
+"""
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+
+class AlignerError(Exception):
+    """Anything that the user can mend; the command line prints it as one line."""
+
+    exit_code = 1
+
+
+class MisuseError(AlignerError, ValueError):
+    """The command or its configuration is wrong."""
+
+    exit_code = 2
+
+
+class InputFileError(AlignerError, ValueError):
+    """A file or a row of it cannot be used."""
+
+
+class OutputFileError(AlignerError, OSError):
+    """A result cannot be written."""
+
+
+class CheckpointError(AlignerError, ValueError):
+    """A folder does not hold an Aligner, or holds a damaged one."""
+
+
+class ModelError(AlignerError, RuntimeError):
+    """A model is down, slow, or answers what cannot be used."""
+
+
+class MissingExtraError(AlignerError, ImportError):
+    """A feature needs an optional dependency that is not installed."""
+
+
+def bad_row(path: Path | str, line: int, problem: str) -> InputFileError:
+    """The error for one row of a file, as `file:line: problem`; lines count from 1."""
+    return InputFileError(f"{path}:{line}: {problem}")
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> MisuseError:
+    """The error for a name that is not known, with the nearest that is."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f'; did you mean "{close[0]}"?' if close else ""
+    return MisuseError(f'unknown {kind} "{name}"{hint} (known: {", ".join(names)})')
