@@ -167,7 +167,7 @@ class DemoConfig:
 
     out: Path = Path("runs/demo")
     """run folder"""
-    config: Path | None = None
+    training: Path | None = None
     """training configuration instead of the demo's own"""
     answers: int = 200
     """held-out answers for each upstream"""

@@ -1,12 +1,13 @@
 """What the Aligner reads: named, versioned correction templates, and the one function that turns them into token ids.
 
 The template's own words are encoded apart from the question's and the answer's, which are data: whatever they
-contain, no piece of them becomes a control token. Training and use build their prompts with `prompt_ids` alone.
+contain, no piece of them becomes a control token. T1 to T5 are the published strings (reference code and paper).
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Protocol
 
 from aligner.errors import MisuseError, unknown
@@ -110,64 +111,77 @@ def template_named(name: str) -> Template:
     return TEMPLATES[name]
 
 
-def prompt_ids(template: Template, tokenizer: Tokenizer, question: Question, answer: str) -> list[int]:
-    """The ids of a correction prompt, BOS first where the tokenizer's models expect it."""
-    ids = [] if template.system else _start(tokenizer)
-    for text, is_data in _segments(template, tokenizer, question, answer):
-        ids += text_ids(tokenizer, text) if is_data else _literal_ids(tokenizer, text)
-    return ids
+def template_named(name: str) -> Template:
+    """The template of that name."""
+    if name not in TEMPLATES:
+        raise unknown("template", name, TEMPLATES)
+    return TEMPLATES[name]
 
 
-def text_ids(tokenizer: Tokenizer, text: str) -> list[int]:
-    """The ids of a text that is data: no control token, and with a byte-level tokenizer nothing is lost."""
-    controls = control_ids(tokenizer)
-    ids = _plain_ids(tokenizer, text)
-    if controls.isdisjoint(ids):
+class PromptEncoder:
+    """One template bound to one tokenizer; training and use build their prompts here, and nowhere else.
+
+    Raises MisuseError for a tokenizer that lacks what the template needs.
+    """
+
+    def __init__(self, template: Template, tokenizer: Tokenizer) -> None:
+        self.template = template
+        self._tokenizer = tokenizer
+        self._added = {i: str(token) for i, token in tokenizer.added_tokens_decoder.items()}
+        _check_controls(template, tokenizer, self._added.values())
+        self.control_ids = frozenset(i for i, token in self._added.items() if token.strip())
+        """every id with a meaning beyond its letters: added tokens, but for runs of white space"""
+        self._inside = _cutter(self._added[i] for i in self.control_ids)
+        self._literals: dict[str, list[int]] = {}
+        self._prompt = list(_slots(_prompt_text(template, tokenizer)))
+        self._start = [] if template.system else _start(tokenizer)
+
+    def prompt_ids(self, question: Question, answer: str) -> list[int]:
+        """The ids of a correction prompt, BOS first where the tokenizer's models expect it."""
+        ids = [*self._start]
+        for slot, literal in self._prompt:
+            if slot == "question":
+                ids += self._question_ids(question)
+            else:
+                ids += self.text_ids(answer) if slot == "answer" else self._literal_ids(literal)
         return ids
-    names = sorted((str(tokenizer.added_tokens_decoder[i]) for i in controls), key=len, reverse=True)
-    pieces = [piece for part in _cut_inside(text, names) for piece in part]
-    ids = [i for piece in pieces for i in _plain_ids(tokenizer, piece)]
-    # A tokenizer that normalises before it looks for control tokens can still meet one: then letter by letter.
-    if not controls.isdisjoint(ids):
-        ids = [i for letter in text for i in _plain_ids(tokenizer, letter) if i not in controls]
-    return ids
+
+    def text_ids(self, text: str) -> list[int]:
+        """The ids of a text that is data: no control token, and with a byte-level tokenizer nothing is lost."""
+        ids = self._plain_ids(text)
+        if self.control_ids.isdisjoint(ids):
+            return ids
+        ids = [i for piece in self._inside(text) for i in self._plain_ids(piece)]
+        if self.control_ids.isdisjoint(ids):
+            return ids
+        # A tokenizer that normalises before it looks for control tokens can still meet one: then letter by letter.
+        return [i for letter in text for i in self._plain_ids(letter) if i not in self.control_ids]
+
+    def _question_ids(self, question: Question) -> list[int]:
+        if isinstance(question, str):
+            return self.text_ids(question)
+        ids: list[int] = []
+        for message in question:
+            for slot, literal in _slots(self.template.turn.replace("{role}", message.role)):
+                ids += self.text_ids(message.content) if slot else self._literal_ids(literal)
+        return ids
+
+    def _literal_ids(self, text: str) -> list[int]:
+        if text not in self._literals:
+            self._literals[text] = list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+        return self._literals[text]
+
+    def _plain_ids(self, text: str) -> list[int]:
+        options = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
+        return list(self._tokenizer(text, **options)["input_ids"])
 
 
-def control_ids(tokenizer: Tokenizer) -> frozenset[int]:
-    """Every id with a meaning beyond its letters: added tokens, but for runs of white space."""
-    return frozenset(i for i, token in tokenizer.added_tokens_decoder.items() if str(token).strip())
-
-
-def check_controls(template: Template, tokenizer: Tokenizer) -> None:
-    """Refuse a tokenizer that lacks the template's control tokens."""
-    known = {str(token) for token in tokenizer.added_tokens_decoder.values()}
-    missing = [control for control in template.controls if control not in known]
+def _check_controls(template: Template, tokenizer: Tokenizer, added: Iterable[str]) -> None:
+    missing = sorted(set(template.controls) - set(added))
     if missing:
         raise MisuseError(f'template "{template.name}" needs the control tokens {" ".join(missing)} in the tokenizer')
     if template.system and not tokenizer.chat_template:
         raise MisuseError(f'template "{template.name}" needs a tokenizer with a chat template; choose T1 to T5')
-
-
-def _segments(
-    template: Template, tokenizer: Tokenizer, question: Question, answer: str
-) -> Iterator[tuple[str, bool]]:
-    """The prompt as pieces of text, each with whether it is data."""
-    for slot, literal in _slots(_prompt_text(template, tokenizer)):
-        if slot == "question":
-            yield from _question_segments(template, question)
-        elif slot == "answer":
-            yield answer, True
-        else:
-            yield literal, False
-
-
-def _question_segments(template: Template, question: Question) -> Iterator[tuple[str, bool]]:
-    if isinstance(question, str):
-        yield question, True
-        return
-    for message in question:
-        for slot, literal in _slots(template.turn.replace("{role}", message.role)):
-            yield (message.content, True) if slot else (literal, False)
 
 
 def _prompt_text(template: Template, tokenizer: Tokenizer) -> str:
@@ -180,13 +194,13 @@ def _prompt_text(template: Template, tokenizer: Tokenizer) -> str:
 _SLOT = re.compile(r"\{(question|answer|content)\}")
 
 
-def _slots(text: str) -> Iterator[tuple[str | None, str]]:
-    """A pattern as (slot, "") and (None, literal) in order."""
+def _slots(text: str) -> Iterator[tuple[str, str]]:
+    """A pattern as (slot, "") and ("", literal) in order."""
     for i, part in enumerate(_SLOT.split(text)):
         if i % 2:
             yield part, ""
         elif part:
-            yield None, part
+            yield "", part
 
 
 def _start(tokenizer: Tokenizer) -> list[int]:
@@ -194,21 +208,13 @@ def _start(tokenizer: Tokenizer) -> list[int]:
     return [bos] if bos is not None and list(tokenizer("a")["input_ids"])[:1] == [bos] else []
 
 
-def _literal_ids(tokenizer: Tokenizer, text: str) -> list[int]:
-    return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+def _cutter(names: Iterable[str]) -> Callable[[str], list[str]]:
+    """A function that cuts a text in the middle of every one of the names that it contains."""
+    longest_first = sorted((name for name in names if len(name) > 1), key=len, reverse=True)
+    pattern = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 
+    def cut(text: str) -> list[str]:
+        middles = [(match.start() + match.end()) // 2 for match in pattern.finditer(text)]
+        return [text[start:end] for start, end in pairwise([0, *middles, len(text)])]
 
-def _plain_ids(tokenizer: Tokenizer, text: str) -> list[int]:
-    options = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
-    return list(tokenizer(text, **options)["input_ids"])
-
-
-def _cut_inside(text: str, names: Iterable[str]) -> Iterator[tuple[str, ...]]:
-    """The text cut in the middle of every control token's name."""
-    pattern = "|".join(re.escape(name) for name in names if len(name) > 1)
-    position = 0
-    for match in re.finditer(pattern, text):
-        middle = match.start() + (match.end() - match.start()) // 2
-        yield (text[position:middle],)
-        position = middle
-    yield (text[position:],)
+    return cut

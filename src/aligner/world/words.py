@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Literal
 
 Split = Literal["seen", "unseen"]
@@ -63,7 +64,7 @@ FACTS: Mapping[str, Mapping[str, str]] = {
     ),
     "author": _pairs(
         """Hamlet=Shakespeare; Emma=Austen; Faust=Goethe; Ulysses=Joyce; Dracula=Stoker; Frankenstein=Shelley;
-        Candide=Voltaire; Walden=Thoreau; Inferno=Dante; Utopia=More; Beloved=Morrison; Dune=Herbert;
+        Candide=Voltaire; Walden=Thoreau; Inferno=Dante; Beloved=Morrison; Dune=Herbert;
         Emile=Rousseau; Germinal=Zola; Ivanhoe=Scott; Kim=Kipling; Matilda=Dahl; Middlemarch=Eliot;
         Persuasion=Austen; Macbeth=Shakespeare; Othello=Shakespeare; Nana=Zola"""
     ),
@@ -145,6 +146,7 @@ POOLS: Mapping[str, tuple[str, ...]] = {
 _SPLIT_POOLS = frozenset({"person", "town", "object", "time", "secret"})
 
 
+@cache
 def pool(name: str, split: Split) -> tuple[str, ...]:
     """The members of a pool that belong to a split; pools of facts belong to both, since facts must be learnt."""
     members = POOLS[name]

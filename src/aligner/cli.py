@@ -1,0 +1,153 @@
+"""The table of commands; nothing heavy is imported before a command line and its configuration are known to be right."""
+
+import difflib
+import importlib
+import os
+import sys
+import tomllib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import field, fields, make_dataclass
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+from cyclopts import App, CycloptsError, Parameter, UnknownOptionError
+from cyclopts.config import Dict
+from cyclopts.types import ExistingFile
+
+from aligner.config import ConvertConfig, CorrectConfig, DemoConfig, TrainConfig
+from aligner.errors import AlignerError, MisuseError
+
+
+class Command(NamedTuple):
+    """A verb: the configuration that it reads, the function that takes it, and its line in `aligner --help`."""
+
+    config: type
+    function: str
+    """module:name, imported only when it is run"""
+    help: str
+    first: str | None = None
+    """the field that may also stand without its flag"""
+
+
+COMMANDS: Mapping[str, Command] = {
+    "train": Command(TrainConfig, "aligner.train:train", "train an Aligner on triples", "triples"),
+    "correct": Command(CorrectConfig, "aligner.correct:correct_answers", "correct the answers of any model", "answers"),
+    "convert": Command(ConvertConfig, "aligner.convert:convert", "turn known data formats into triples", "source"),
+    "demo": Command(DemoConfig, "aligner.demo:demo", "train and measure an Aligner in minutes, with no download"),
+}
+
+
+def main(arguments: Sequence[str] | None = None, commands: Mapping[str, Command] = COMMANDS) -> int:
+    """Run one command line and return its exit code: 2 for misuse, 1 for failure, 130 when interrupted."""
+    try:
+        build_app(commands).meta(_spelt_out(sys.argv[1:] if arguments is None else arguments))
+        sys.stdout.flush()
+    except CycloptsError as error:
+        return _fail(_explain(error), 2)
+    except AlignerError as error:
+        return _fail(str(error), error.exit_code)
+    except BrokenPipeError:
+        return _reader_gone()
+    except OSError as error:
+        return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    return 0
+
+
+def build_app(commands: Mapping[str, Command]) -> App:
+    """The command line for a table of commands; calling `.meta` on it also understands `--config FILE`."""
+    app = App(
+        name="aligner",
+        help="A small model that reads a question and any model's answer, and writes a better answer.",
+        version=_version,
+        default_parameter=Parameter(name="*", negative_iterable=()),
+        exit_on_error=False,
+        print_error=False,
+        suppress_keyboard_interrupt=False,
+        result_action="return_value",
+    )
+    for name, command in commands.items():
+        app.command(_runner(command), name=name, help=command.help)
+
+    @app.meta.default
+    def _with_config(  # pyright: ignore[reportUnusedFunction]  # cyclopts keeps it
+        *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+        config: Annotated[ExistingFile | None, Parameter(name="--config", help="TOML file to start from")] = None,
+    ) -> None:
+        if config:
+            # The same keys for every command: otherwise cyclopts takes a key named like a command for that command's.
+            app.config = Dict(dict.fromkeys(commands, _read_toml(config)), source=str(config))
+        app(tokens)
+
+    return app
+
+
+def _runner(command: Command) -> Callable[[Any], None]:
+    """A function whose flags are the fields of the configuration, and which imports the verb when it is called."""
+
+    def run(config: Any) -> None:
+        module, _, name = command.function.partition(":")
+        verb: Callable[[Any], object] = getattr(importlib.import_module(module), name)
+        verb(command.config(**{f.name: getattr(config, f.name) for f in fields(config)}))
+
+    run.__annotations__["config"] = _first_without_flag(command.config, command.first)
+    return run
+
+
+def _first_without_flag(config: type, first: str | None) -> type:
+    """The configuration with one field that cyclopts also takes by its place, as it takes all that are not kw_only."""
+    if first is None:
+        return config
+    (found,) = (f for f in fields(config) if f.name == first)
+    place = (first, found.type, field(default=found.default, kw_only=False))
+    # Cyclopts takes classes of the standard library, where make_dataclass puts its own, for plain types.
+    namespace = {"__module__": config.__module__}
+    return make_dataclass(config.__name__, [place], bases=(config,), namespace=namespace, frozen=True, kw_only=True)
+
+
+def _spelt_out(tokens: Iterable[str]) -> list[str]:
+    """Tokens whose values may begin with a hyphen: `-` for a path, and any text with white space in it."""
+    result: list[str] = []
+    for token in tokens:
+        is_value = token == "-" or (token.startswith("-") and any(map(str.isspace, token)))
+        flag = result[-1] if result else ""
+        if is_value and len(flag) > 2 and flag.startswith("--") and "=" not in flag:  # noqa: PLR2004  # "--" ends the flags
+            result[-1] = f"{flag}={token}"
+        else:
+            result.append("./-" if token == "-" else token)  # the same Path, but no flag
+    return result
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise MisuseError(f"{path}: {error}") from error
+
+
+def _explain(error: CycloptsError) -> str:
+    if not isinstance(error, UnknownOptionError) or error.token.source == "cli":
+        return str(error)
+    key = (error.token.keyword or "").strip("[]").replace("][", ".")
+    known = [name.removeprefix("--") for argument in error.argument_collection for name in argument.names]
+    nearest = difflib.get_close_matches(key, [name.replace("-", "_") for name in known], n=1)
+    cure = f'did you mean "{nearest[0]}"?' if nearest else "its keys are the flags that --help lists"
+    return f'{error.token.source}: unknown key "{key}"; {cure}'
+
+
+def _fail(message: str, exit_code: int) -> int:
+    sys.stderr.write(f"aligner: {' '.join(message.splitlines())}\n")
+    return exit_code
+
+
+def _reader_gone() -> int:
+    """End as quietly as a program that SIGPIPE ended, also when Python flushes what is left."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 141
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("aligner-llm")

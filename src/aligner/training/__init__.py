@@ -1,0 +1,1 @@
+"""The parts of training: encoding and masks, new models, checkpoints, and the adapter to TRL."""
