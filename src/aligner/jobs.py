@@ -13,6 +13,7 @@ from collections.abc import (
     Iterable,
 )
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from typing import Any, Protocol, TextIO, TypeVar
 
@@ -50,19 +51,20 @@ async def map_ordered(
 
     async def call(item: T) -> R:
         async with gate:
-            result = await function(item)
-        on_done(result)
-        return result
-
-    def ended(task: asyncio.Task[R]) -> None:
-        if task.cancelled() or task.exception():
-            broken.set()
-            _cancel_after(task, calls)
+            if broken.is_set():
+                raise asyncio.CancelledError
+            try:
+                result = await function(item)
+                on_done(result)
+            except BaseException:
+                broken.set()
+                raise
+            return result
 
     async def begin_next() -> bool:
         async for item in source:
             calls.append(asyncio.create_task(call(item)))
-            calls[-1].add_done_callback(ended)
+            calls[-1].add_done_callback(partial(_cancel_after, calls))
             return True
         return False
 
@@ -97,9 +99,10 @@ def _has_more(feed: asyncio.Task[bool]) -> bool:
     return feed.done() and feed.exception() is None and feed.result()
 
 
-def _cancel_after(task: asyncio.Task[R], calls: deque[asyncio.Task[R]]) -> None:
-    if task in calls:
-        for later in islice(calls, calls.index(task) + 1, None):
+def _cancel_after(calls: deque[asyncio.Task[R]], ended: asyncio.Task[R]) -> None:
+    """When a call has failed, nobody will take the results of those that follow."""
+    if (ended.cancelled() or ended.exception()) and ended in calls:
+        for later in islice(calls, calls.index(ended) + 1, None):
             later.cancel()
 
 

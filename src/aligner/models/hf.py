@@ -89,12 +89,14 @@ class HFModel:
         try:
             with self._lock:
                 return generate(*self.lm, messages, sampling=sampling, show=show, cancelled=cancelled)
-        except (ModelError, RuntimeError) as error:  # torch's errors are RuntimeErrors, also when memory runs out
+        except RuntimeError as error:  # a ModelError is one too, and so are torch's errors, also when memory runs out
             raise ModelError(f"{self.name}: {_first_line(error)}") from error
 
 
 def load(name: str) -> HFModel:
     """The model `hf:PATH_OR_HUB_ID`; raises what `load_causal_lm` raises."""
+    if not name:
+        raise MisuseError('"hf:" needs a directory or a hub id: hf:PATH_OR_HUB_ID')
     return HFModel(name, load_causal_lm(name))
 
 
@@ -119,6 +121,16 @@ def load_causal_lm(path: Path | str, device: Device = "auto") -> CausalLM:
     return CausalLM(model.to(where).eval(), tokenizer)
 
 
+def local_folder(name: str) -> Path:
+    """The folder of a model's files: a local directory, or where those of a hub id are kept; fetched if need be."""
+    source = _source(name)
+    if isinstance(source, Path):
+        return source
+    import huggingface_hub as hub
+
+    return Path(cast("Any", hub).snapshot_download(source))
+
+
 def torch_device(device: Device) -> torch.device:
     """The device of that name; `auto` is a GPU where there is one."""
     if device == "cuda" and not torch.cuda.is_available():
@@ -129,8 +141,7 @@ def torch_device(device: Device) -> torch.device:
 def _check_whole(path: str, model: Any, tokenizer: Any, *, missing: Sequence[str]) -> None:
     """Weights that a folder lacks would be made up at random."""
     if missing:
-        first = sorted(missing)[0]
-        raise CheckpointError(f'{path}: {len(missing)} of the model\'s weights are missing, among them "{first}"')
+        raise CheckpointError(f'{path}: {len(missing)} of the model\'s weights are missing, such as "{min(missing)}"')
     rows = model.get_input_embeddings().num_embeddings
     if len(tokenizer) > rows:
         raise CheckpointError(f"{path}: the tokenizer has {len(tokenizer)} tokens, but the model only {rows}")

@@ -5,7 +5,7 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Self, cast
 from urllib.parse import urlsplit
 
 import orjson
@@ -31,7 +31,7 @@ class OpenAIModel:
     predicts: bool = False
     """whether the server takes a `prediction`; many refuse one"""
 
-    async def __aenter__(self) -> "OpenAIModel":
+    async def __aenter__(self) -> Self:
         self.server.sessions.acquire()
         return self
 

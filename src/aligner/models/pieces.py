@@ -51,9 +51,10 @@ class StopCutter:
         if self.stopped:
             return ""
         text = self._held + piece
-        ends = [place for stop in self._stop if (place := text.find(stop)) >= 0]
+        ends = [(place + len(stop), place) for stop in self._stop if (place := text.find(stop)) >= 0]
         self.stopped = bool(ends)
-        cut = min(ends, default=len(text) - self._overlap(text))
+        # The stop string that is whole first counts, so that it does not matter how the text is cut into pieces.
+        cut = min(ends)[1] if ends else len(text) - self._overlap(text)
         self._held = "" if self.stopped else text[cut:]
         return text[:cut]
 

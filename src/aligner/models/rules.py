@@ -1,6 +1,5 @@
 """Rewriting by regular expressions: a model that is right, or wrong, by construction."""
 
-import json
 import re
 import tomllib
 from collections.abc import AsyncIterator, Sequence
@@ -8,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, cast
 
-from aligner.errors import InputFileError
+import orjson
+
+from aligner.errors import InputFileError, MisuseError
 from aligner.models.echo import last_user_text
 from aligner.models.pieces import words
 from aligner.records import Completion, Message, SamplingParams
@@ -70,7 +71,7 @@ def load(name: str) -> RulesModel:
 def read_rules(path: Path) -> Rules:
     """The rules of a file: JSON `[{"pattern": …, "replace": …}, …]`, or TOML with one `[[rules]]` table for each.
 
-    Raises InputFileError, which names the file and the number of the rule, counted from 1.
+    Raises MisuseError for a file that cannot be read, and InputFileError for a bad rule, by its number from 1.
     """
     rows = _read_list(path)
     return Rules(tuple(_rule(path, number, row) for number, row in enumerate(rows, 1)))
@@ -80,10 +81,11 @@ def _read_list(path: Path) -> list[object]:
     toml = path.suffix == ".toml"
     try:
         text = path.read_text(encoding="utf-8")
-        content: object = tomllib.loads(text).get("rules") if toml else json.loads(text)
+        content: object = tomllib.loads(text).get("rules") if toml else orjson.loads(text)
     except OSError as error:
-        raise InputFileError(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:  # JSON, TOML and UTF-8 errors alike
+        problem = "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
+        raise MisuseError(f"{path}: {problem}") from error
+    except ValueError as error:  # JSON, TOML and UTF-8 errors alike
         raise InputFileError(f"{path}: {error}") from error
     if not isinstance(content, list):
         wanted = "[[rules]] tables" if toml else 'a list of {"pattern": …, "replace": …}'

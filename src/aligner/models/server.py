@@ -30,8 +30,8 @@ class Timeouts:
 
     connect: float = 10.0
     """for a connection"""
-    between: float = 60.0
-    """between two pieces of a streamed answer"""
+    between: float = 120.0
+    """for the first piece of a streamed answer, and between two pieces"""
     total: float = 600.0
     """for one whole answer"""
 

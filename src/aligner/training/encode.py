@@ -1,6 +1,6 @@
 """Triples as token ids with a mask: the loss is on the correction's tokens and the end of the text, on nothing else."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -74,8 +74,9 @@ def grouped_by_length(rows: Sequence[EncodedRow], *, batch: int, seed: int) -> l
     for start in range(0, len(rows), size):
         near = sorted(rows[start : start + size], key=lambda row: len(row.ids))
         batches = [near[i : i + batch] for i in range(0, len(near), batch)]
-        # The one short batch of all stays last: every step before it is full.
-        random.shuffle(batches) if len(near) % batch == 0 else None
+        # The one short batch of all stays last, so that every step before it is full.
+        if len(near) % batch == 0:
+            random.shuffle(batches)
         order += [row for rows_of_batch in batches for row in rows_of_batch]
     return order
 
@@ -96,12 +97,6 @@ def preview(tokenizer: Any, row: EncodedRow) -> Text:
     """One row as the model sees it: what bears the loss is green, the rest is dim."""
     prompt, learnt = row.ids[: row.prompt_length], row.ids[row.prompt_length :]
     return Text(tokenizer.decode(list(prompt)), style="dim") + Text(tokenizer.decode(list(learnt)), style="green")
-
-
-def columns(rows: Iterable[EncodedRow]) -> Iterator[dict[str, list[int]]]:
-    """The rows as a data set wants them."""
-    for row in rows:
-        yield {"input_ids": list(row.ids), "labels": row.labels}
 
 
 def _padded(values: list[int], width: int, filler: int) -> list[int]:

@@ -31,7 +31,7 @@ class Row:
 def rows(profile: Profile, *, count: int, seed: int, split: Split) -> Iterator[Row]:
     """Random rows of one upstream; the same arguments give the same rows."""
     for i in range(count):
-        yield _row(Random(f"{seed} {split} {profile.name} {i}"), profile, split)
+        yield _random_row(Random(f"{seed} {split} {profile.name} {i}"), profile, split)
 
 
 def training_rows(*, count: int, seed: int) -> Iterator[Row]:
@@ -47,17 +47,30 @@ def good_answer(random: Random, asked: Asked) -> Draft:
     return Draft(random.choice(OPENERS), random.choice(asked.family.answers), random.choice(CLOSERS), asked.values)
 
 
-def _row(random: Random, profile: Profile, split: Split) -> Row:
-    flaws = _draw_flaws(random, profile) if random.random() < profile.rate else ()
+def answer(random: Random, profile: Profile, asked: Asked, *, split: Split = "unseen") -> Row:
+    """What an upstream says to a question: spoilt at the profile's rate, where its flaws can spoil such answers."""
+    flaws = _draw_flaws(random, profile)
+    able = all(can_have(asked.family, flaw) for flaw in flaws)
+    return _row(random, profile, asked, flaws=flaws if able else (), split=split)
+
+
+def _random_row(random: Random, profile: Profile, split: Split) -> Row:
+    flaws = _draw_flaws(random, profile)
     able = [family for family in FAMILIES if all(can_have(family, flaw) for flaw in flaws)]
     asked = ask(random, random.choice(able), split)
+    return _row(random, profile, asked, flaws=flaws, split=split)
+
+
+def _row(random: Random, profile: Profile, asked: Asked, *, flaws: tuple[Flaw, ...], split: Split) -> Row:
     draft = good_answer(random, asked)
-    answer = spoil(random, asked, draft, flaws=flaws, split=split).text if flaws else draft.text
+    spoilt = spoil(random, asked, draft, flaws=flaws, split=split)
     # What took the place of a whole answer tells nothing of its form: the first form is then the correction.
     mended = replace(draft, parts=asked.family.answers[0]) if replaces(flaws) else draft
-    return Row(asked=asked, answer=answer, correction=mended.text, flaws=flaws, profile=profile.name)
+    return Row(asked=asked, answer=spoilt.text, correction=mended.text, flaws=flaws, profile=profile.name)
 
 
 def _draw_flaws(random: Random, profile: Profile) -> tuple[Flaw, ...]:
+    if random.random() >= profile.rate:
+        return ()
     habits = list(profile.habits)
     return random.choices(habits, [profile.habits[habit] for habit in habits])[0]

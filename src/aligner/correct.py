@@ -1,0 +1,164 @@
+"""Correct an answer. This file is the algorithm."""
+
+import asyncio
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+from aligner.config import CorrectConfig, Device
+from aligner.correcting.guards import GUARDS, Guard
+from aligner.correcting.show import show_correction
+from aligner.correcting.writers import Writer, load_writer
+from aligner.data.fields import exchange_of
+from aligner.errors import MisuseError
+from aligner.files import Row, bad_rows_named, open_rows, read
+from aligner.jobs import progress
+from aligner.records import ChatModel, Completion, Correction, Exchange, Message, Question, SamplingParams, as_question
+from aligner.scoring.edits import edits_between
+
+T = TypeVar("T")
+_GREEDY = SamplingParams()
+_AHEAD = 16
+"""batches that are read ahead, so that answers of about one length are decoded together"""
+
+
+@dataclass(frozen=True, slots=True)
+class Aligner:
+    """A model that reads a question and any model's answer, and writes a better answer."""
+
+    writer: Writer
+    guards: tuple[Guard, ...] = GUARDS
+
+    @classmethod
+    def from_pretrained(cls, name: str = "demo", *, device: Device = "auto") -> "Aligner":
+        """The Aligner of a checkpoint folder or hub id; also `demo` (shipped), `echo:` and `rules:FILE`."""
+        return cls(load_writer(name, device))
+
+    def correct(self, question: Question, answer: str, *, sampling: SamplingParams = _GREEDY) -> Correction:
+        """The correction of one answer."""
+        return next(self.correct_many([Exchange(question, answer)], sampling=sampling))
+
+    def correct_many(
+        self, exchanges: Iterable[Exchange], *, batch: int = 64, sampling: SamplingParams = _GREEDY
+    ) -> Iterator[Correction]:
+        """The corrections of many answers, in their order; reads at most `16 * batch` of them ahead."""
+        for window in windows(exchanges, _AHEAD * batch):
+            by_length = sorted(range(len(window)), key=lambda place: len(window[place].answer))
+            corrections: dict[int, Correction] = {}
+            for places in windows(by_length, batch):
+                asked = [window[place] for place in places]
+                written = self.writer.write(asked, sampling)
+                corrections |= zip(places, map(self._judge, asked, written), strict=True)
+            yield from (corrections[place] for place in range(len(window)))
+
+    def stream(
+        self, question: Question, answer: str, *, sampling: SamplingParams = _GREEDY
+    ) -> Generator[str, None, Correction]:
+        """The correction piece by piece as it is decoded; returns the whole, in which a guard may keep the answer."""
+        exchange = Exchange(question, answer)
+        return self._judge(exchange, (yield from self.writer.stream(exchange, sampling)))
+
+    async def acorrect(self, question: Question, answer: str, *, sampling: SamplingParams = _GREEDY) -> Correction:
+        """`correct`, in a thread."""
+        return await asyncio.to_thread(self.correct, question, answer, sampling=sampling)
+
+    def _judge(self, exchange: Exchange, written: Completion) -> Correction:
+        """What was written becomes the correction, unless a guard has a reason to keep the answer."""
+        for guard in self.guards:
+            if reason := guard(exchange, written):
+                return Correction(exchange=exchange, text=exchange.answer, kept_reason=reason, usage=written.usage)
+        edits = edits_between(exchange.answer, written.text) if written.text != exchange.answer else ()
+        return Correction(exchange=exchange, text=written.text, edits=edits, usage=written.usage)
+
+
+class AlignedModel:
+    """An upstream with any number of Aligners stacked on it, which is a model itself.
+
+    An answer that the upstream did not finish is passed on as it is.
+    """
+
+    def __init__(self, upstream: ChatModel, *aligners: Aligner) -> None:
+        self.upstream = upstream
+        self.aligners = aligners
+
+    async def complete(
+        self, messages: Sequence[Message], sampling: SamplingParams = _GREEDY, *, prediction: str | None = None
+    ) -> Completion:
+        """The upstream's answer, corrected by one Aligner after the other."""
+        answer = await self.upstream.complete(messages, sampling, prediction=prediction)
+        if answer.finish_reason != "stop":
+            return answer
+        text = answer.text
+        for aligner in self.aligners:
+            text = (await aligner.acorrect(as_question(messages), text)).text
+        return Completion(text, answer.finish_reason, answer.usage)
+
+    async def stream(
+        self, messages: Sequence[Message], sampling: SamplingParams = _GREEDY, *, prediction: str | None = None
+    ) -> AsyncIterator[str]:
+        """The corrected answer in one piece, since no guard can take back what was said already."""
+        yield (await self.complete(messages, sampling, prediction=prediction)).text
+
+
+def correct_answers(config: CorrectConfig) -> None:
+    """aligner correct: correct a file of answers, or a single one."""
+    if config.answers is not None and config.question is None and config.answer is None:
+        correct_file(config)
+    elif config.answers is None and config.question is not None and config.answer is not None:
+        aligner = Aligner.from_pretrained(config.aligner, device=config.device)
+        show_correction(aligner.correct(config.question, config.answer))
+    else:
+        raise MisuseError("name a file of answers, or both --question and --answer")
+
+
+def correct_file(config: CorrectConfig) -> None:
+    """Correct every answer of a file, in order; interrupted and called again, the rows are those of one run."""
+    if config.answers is None or config.out is None:
+        raise MisuseError("no place for the corrections: name a file with --out, or - for standard output")
+    bad_rows = bad_rows_named(config.on_bad_row, config.out)
+    rows = read(config.answers, exchange_of, bad_rows=bad_rows)
+    aligner = Aligner.from_pretrained(config.aligner, device=config.device)
+    run = {"answers": str(config.answers), "aligner": aligner.writer.fingerprint, "batch": config.batch}
+    counts = Counter[str]()
+    with open_rows(config.out, run) as writer, progress("correct", done=writer.done, unit="answers") as tick:
+        first = 0
+        # A window is corrected whole or not at all, so that the same answers are always decoded together.
+        for window in windows(rows, _AHEAD * config.batch):
+            if (new := max(writer.done - first, 0)) < len(window):
+                corrections = aligner.correct_many((exchange for _, exchange in window), batch=config.batch)
+                results = [_result(row, correction) for (row, _), correction in zip(window, corrections, strict=True)]
+                writer.append(results[new:])
+                counts.update(map(_outcome, results))
+                tick(len(window) - new)
+            first += len(window)
+        writer.finish()
+    bad_rows.finish()
+    print(_summary(config.out, counts, bad_rows.reasons), file=sys.stderr)
+
+
+def _result(row: Row, correction: Correction) -> dict[str, object]:
+    """The row as it was read, and what became of its answer."""
+    found = {"correction": correction.text, "changed": correction.changed, "kept_reason": correction.kept_reason}
+    return {**row.data, **found}
+
+
+def _outcome(result: Mapping[str, object]) -> str:
+    kept = result["kept_reason"]
+    return f"kept ({kept})" if kept else "changed" if result["changed"] else "unchanged"
+
+
+def _summary(out: Path, counts: Mapping[str, int], skipped: Mapping[str, int]) -> str:
+    parts = [f"{count:,} {what}" for what, count in sorted(counts.items())]
+    left_out = [f"{count:,} skipped ({reason})" for reason, count in sorted(skipped.items())]
+    return f"{out}: {', '.join([*parts, *left_out]) or 'no answers'}"
+
+
+def windows(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """The items in lists of `size`, the last one perhaps shorter."""
+    iterator = iter(items)
+    while window := list(islice(iterator, size)):
+        yield window

@@ -1,0 +1,1 @@
+"""Decoding a correction: prompts in, text out."""

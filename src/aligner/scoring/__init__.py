@@ -1,0 +1,1 @@
+"""Numbers about answers and corrections; no model, no network."""

@@ -1,0 +1,195 @@
+"""Train an Aligner: learn to copy, then learn to correct. This file is the training."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from aligner.config import Optimisation, TrainConfig
+from aligner.correct import Aligner
+from aligner.correcting.writers import LMWriter
+from aligner.data.identity import identity_rows, random_copies
+from aligner.data.splits import hold_out
+from aligner.errors import MisuseError
+from aligner.jobs import progress
+from aligner.models.hf import CausalLM, load_causal_lm, torch_device
+from aligner.records import Exchange, Triple
+from aligner.templates import PromptEncoder, Template, template_named
+from aligner.training.adapter import Fit, Progress, fit
+from aligner.training.card import Card, installed_packages, weights_hash
+from aligner.training.encode import EncodedRow, encode_rows, grouped_by_length, preview, shuffled
+from aligner.training.new_model import new_model
+from aligner.training.run import Run, publish
+
+_CHECKED = 64
+"""held-out answers that are copied to see whether copying is learnt"""
+
+
+class Stage(NamedTuple):
+    """One stage of training: what is read first, in order, then what is read shuffled, and when it is enough."""
+
+    name: str
+    how: Optimisation
+    first: Sequence[Triple]
+    then: Sequence[Triple]
+    until: float | None = None
+    """share of held-out answers that are copied exactly"""
+    check_every: int = 0
+
+
+def train(config: TrainConfig) -> Path:
+    """Triples in, checkpoint out; interrupted and called again, it makes the same checkpoint."""
+    template = template_named(config.template)
+    run = Run(config)
+    triples = run.read_triples()
+    if run.checkpoint.exists():
+        run.say(f"{run.checkpoint}: finished already")
+        return run.checkpoint
+    training, held_out = hold_out(triples, config.held_out, seed=config.seed)
+    lm = base_model(config, template, training)
+    for stage in (identity_stage(config, training), correction_stage(config, training)):
+        lm = learn(run, stage, lm, template=template, held_out=held_out)
+    publish_checkpoint(run, lm, template, held_out=held_out)
+    return run.checkpoint
+
+
+def identity_stage(config: TrainConfig, triples: Sequence[Triple]) -> Stage:
+    """Learn to copy: random short texts if asked for, then a share of the answers (paper, section 3.1)."""
+    how = config.identity
+    random = list(random_copies(triples, count=how.random, seed=config.seed, growing=True))
+    copies = identity_rows(triples, share=how.share, seed=config.seed)
+    return Stage("identity", how, random, copies, how.until, how.check_every)
+
+
+def correction_stage(config: TrainConfig, triples: Sequence[Triple]) -> Stage:
+    """Learn to correct: all of the triples, among them those whose answer was good (paper, eq. 4)."""
+    count = round(config.correction.random_share * len(triples))
+    random = random_copies(triples, count=count, seed=config.seed + 1, growing=False)
+    return Stage("correction", config.correction, [], [*triples, *random])
+
+
+def learn(run: Run, stage: Stage, lm: CausalLM, *, template: Template, held_out: Sequence[Triple]) -> CausalLM:
+    """The model after one stage; a stage that was finished before is loaded."""
+    folder = run.folder / stage.name
+    finished = folder / "model"
+    if finished.exists():
+        return _trainable(finished, run.config)
+    rows = _rows(run, stage, lm, template)
+    with progress(stage.name, total=len(rows)) as tick:
+        seen = 0
+
+        def report(now: Progress) -> None:
+            nonlocal seen
+            run.log(stage.name, now)
+            tick(now.rows - seen, f"loss {now.loss:.3f}, {now.tokens_per_second:,.0f} tokens/s")
+            seen = now.rows
+
+        def is_enough(model: object) -> bool:
+            copied = copy_rate(_aligner(lm._replace(model=model), template), held_out[:_CHECKED])
+            tick(0, f"{copied:.0%} of held-out answers copied")
+            return copied >= (stage.until or 0)
+
+        plan = Fit(
+            stage=stage.how,
+            folder=folder,
+            seed=run.config.seed,
+            save_every=run.config.save_every,
+            lora=run.config.lora,
+            on_progress=report,
+            check_every=stage.check_every if stage.until is not None else 0,
+            is_enough=is_enough,
+        )
+        lm = lm._replace(model=fit(lm.model, lm.tokenizer, rows, plan))
+    publish(finished, lambda partial: _save(lm, partial))
+    return lm
+
+
+def base_model(config: TrainConfig, template: Template, triples: Sequence[Triple]) -> CausalLM:
+    """The model to start from: one that exists, or a new one."""
+    if config.base != "new":
+        return _trainable(config.base, config)
+    model, tokenizer = new_model(config.new, template, triples, seed=config.seed)
+    return CausalLM(model.to(torch_device(config.device)), tokenizer)
+
+
+def copy_rate(aligner: Aligner, triples: Sequence[Triple]) -> float:
+    """The share of answers that come back as they were."""
+    corrections = aligner.correct_many(Exchange(row.question, row.answer) for row in triples)
+    # An answer that a guard kept was not copied by the model.
+    copied = [not correction.changed and not correction.kept_reason for correction in corrections]
+    return sum(copied) / max(len(copied), 1)
+
+
+def publish_checkpoint(run: Run, lm: CausalLM, template: Template, *, held_out: Sequence[Triple]) -> None:
+    """Measure the Aligner on held-out rows, and put the finished checkpoint in its place."""
+    aligner = _aligner(lm, template)
+    written = list(aligner.correct_many(Exchange(row.question, row.answer) for row in held_out))
+    run.save_samples(
+        {"question": str(row.question), "answer": row.answer, "correction": row.correction, "written": made.text}
+        for row, made in zip(held_out, written, strict=True)
+    )
+    exact = [
+        (row.is_identity, made.text == row.correction and not made.kept_reason)
+        for row, made in zip(held_out, written, strict=True)
+    ]
+    card = Card(
+        template=template,
+        base=run.config.base,
+        weights="",
+        data=run.data,
+        training=run.settings(),
+        measured={
+            "held_out": len(held_out),
+            "copied": _share([right for is_identity, right in exact if is_identity]),
+            "corrected_exactly": _share([right for is_identity, right in exact if not is_identity]),
+        },
+        packages=installed_packages(),
+    )
+
+    def write(folder: Path) -> None:
+        _save(lm, folder)
+        replace(card, weights=weights_hash(folder)).save(folder)
+
+    publish(run.checkpoint, write)
+    run.say(f"{run.checkpoint}: {card.measured}")
+
+
+def _rows(run: Run, stage: Stage, lm: CausalLM, template: Template) -> list[EncodedRow]:
+    """The stage's rows in the order of reading, encoded; those that are too long are named."""
+    encoder = PromptEncoder(template, lm.tokenizer)
+    context = lm.model.config.get_text_config().max_position_embeddings
+    limit = min(run.config.max_length, context)
+    parts: list[list[EncodedRow]] = []
+    for triples in (stage.first, stage.then):
+        encoded = encode_rows(encoder, lm.tokenizer.eos_token_id, triples, max_length=limit)
+        if encoded.too_long:
+            named = ", ".join(f'"{triples[i].question!s:.40}…"' for i in encoded.too_long[:3])
+            run.say(f"{stage.name}: {len(encoded.too_long):,} rows of more than {limit:,} tokens left out: {named}")
+        parts.append(encoded.rows)
+    first, then = parts
+    rows = [*first, *shuffled(then, epochs=stage.how.epochs, seed=run.config.seed)]
+    if not rows:
+        raise MisuseError(f"{stage.name}: no tokens to learn from; raise --max-length or give more triples")
+    run.show(stage.name, preview(lm.tokenizer, rows[-1]))
+    return grouped_by_length(rows, batch=stage.how.batch * stage.how.accumulate, seed=run.config.seed)
+
+
+def _aligner(lm: CausalLM, template: Template) -> Aligner:
+    context = lm.model.config.get_text_config().max_position_embeddings
+    encoder = PromptEncoder(template, lm.tokenizer)
+    return Aligner(LMWriter(lm.model, lm.tokenizer, encoder, fingerprint="in training", context=context))
+
+
+def _trainable(name: Path | str, config: TrainConfig) -> CausalLM:
+    """A model in float32: on a GPU, training computes in bfloat16 but keeps exact weights."""
+    lm = load_causal_lm(name, config.device)
+    return lm._replace(model=lm.model.float())
+
+
+def _save(lm: CausalLM, folder: Path) -> None:
+    lm.model.save_pretrained(folder)
+    lm.tokenizer.save_pretrained(folder)
+
+
+def _share(hits: Sequence[bool]) -> float | None:
+    return sum(hits) / len(hits) if hits else None

@@ -1,0 +1,113 @@
+"""The run folder of one training: what it was, how far it came, and what it made."""
+
+import hashlib
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import orjson
+import tomli_w
+from rich.console import Console
+from rich.text import Text
+
+from aligner.config import TrainConfig
+from aligner.data.fields import row_of, triple_of
+from aligner.errors import MisuseError, OutputFileError
+from aligner.files import bad_rows_named, read, write_text_atomic
+from aligner.records import Triple
+from aligner.training.adapter import Progress
+
+_PLACES = ("triples", "out")
+"""fields that name places on one machine; they do not change what is made"""
+
+
+class Run:
+    """A folder with config.toml, metrics.jsonl, samples.jsonl, one folder a stage, and checkpoint/."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.config = config
+        self.folder = config.out
+        self.checkpoint = config.out / "checkpoint"
+        self.data: Mapping[str, Any] = {}
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputFileError(f"{config.out}: cannot be made: {error.strerror}") from error
+        self._claim("config.toml", tomli_w.dumps(_plain(asdict(config))))
+
+    def read_triples(self) -> list[Triple]:
+        """The triples of the run; raises MisuseError when they are not those that it began with."""
+        bad_rows = bad_rows_named(self.config.on_bad_row, self.folder / "triples")
+        triples = [triple for _, triple in read(self.config.triples, triple_of, bad_rows=bad_rows)]
+        bad_rows.finish()
+        for reason, count in bad_rows.reasons.items():
+            self.say(f"{count:,} rows skipped: {reason}")
+        if not triples:
+            raise MisuseError(f"{self.config.triples}: no triples to learn from")
+        self.data = {"rows": len(triples), "sha256": data_hash(triples)}
+        self._claim("data.toml", tomli_w.dumps(self.data))
+        return triples
+
+    def settings(self) -> dict[str, Any]:
+        """The configuration without the places of one machine."""
+        return {name: value for name, value in _plain(asdict(self.config)).items() if name not in _PLACES}
+
+    def log(self, stage: str, progress: Progress) -> None:
+        """Add a line to metrics.jsonl."""
+        self._append("metrics.jsonl", {"stage": stage, **progress._asdict()})
+
+    def save_samples(self, samples: Iterable[Mapping[str, object]]) -> None:
+        """Write what the finished Aligner makes of held-out answers."""
+        text = b"".join(orjson.dumps(sample, option=orjson.OPT_APPEND_NEWLINE) for sample in samples)
+        write_text_atomic(self.folder / "samples.jsonl", text.decode())
+
+    def say(self, line: str) -> None:
+        """Tell the user something, on standard error."""
+        print(line, file=sys.stderr, flush=True)
+
+    def show(self, title: str, sample: Text) -> None:
+        """Show a masked sample, on standard error."""
+        Console(stderr=True, highlight=False, soft_wrap=True).print(Text(f"{title}, one row (loss on green): ") + sample)
+
+    def _append(self, name: str, row: Mapping[str, object]) -> None:
+        with (self.folder / name).open("ab") as file:
+            file.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
+
+    def _claim(self, name: str, text: str) -> None:
+        """Write down what this run is, or make sure that the folder holds the same run."""
+        path = self.folder / name
+        if not path.exists():
+            write_text_atomic(path, text)
+        elif (found := path.read_text(encoding="utf-8")) != text:
+            changes = sorted(set(text.splitlines()) ^ set(found.splitlines()))
+            raise MisuseError(f"{path}: the folder holds another run ({'; '.join(changes)}); choose another --out")
+
+
+def publish(folder: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a folder that appears under its name only when it is whole."""
+    partial = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    write(partial)
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+
+
+def data_hash(triples: Iterable[Triple]) -> str:
+    """A hash of the triples in their order, whatever file they came from."""
+    digest = hashlib.sha256()
+    for triple in triples:
+        digest.update(orjson.dumps(row_of(triple), option=orjson.OPT_APPEND_NEWLINE))
+    return digest.hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """A configuration as TOML can hold it."""
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, tuple):
+        return list(value)
+    return str(value) if isinstance(value, Path) else value

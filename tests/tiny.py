@@ -1,0 +1,42 @@
+"""Tiny random models of real families, saved as plain Hugging Face directories."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from transformers import AutoModelForCausalLM, GemmaConfig, LlamaConfig, Qwen3Config
+
+from aligner.templates import TEMPLATES
+from aligner.training.new_model import new_tokenizer
+
+Family = Literal["llama", "qwen3", "gemma"]
+CONFIGS = {"llama": LlamaConfig, "qwen3": Qwen3Config, "gemma": GemmaConfig}
+SENTENCES = (
+    "What is the capital of France? The capital of France is Paris.",
+    "How many legs has a spider? A spider has 8 legs.",
+    "User: Who are you? Assistant: I am a tiny model.",
+)
+
+
+def tiny_model(folder: Path, family: Family = "llama", *, context: int = 256, seed: int = 0) -> Path:
+    """Save a random two-layer model of that family with a byte-level tokenizer; returns the folder."""
+    tokenizer = new_tokenizer(SENTENCES, TEMPLATES["sealed"].controls, vocabulary=300, context=context)
+    shape: dict[str, Any] = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "max_position_embeddings": context,
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = AutoModelForCausalLM.from_config(CONFIGS[family](**shape))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
