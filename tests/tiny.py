@@ -6,7 +6,8 @@ from typing import Any, Literal
 import torch
 from transformers import AutoModelForCausalLM, GemmaConfig, LlamaConfig, Qwen3Config
 
-from aligner.templates import TEMPLATES
+from aligner.templates import TEMPLATES, Template
+from aligner.training.card import Card, weights_hash
 from aligner.training.new_model import new_tokenizer
 
 Family = Literal["llama", "qwen3", "gemma"]
@@ -39,4 +40,17 @@ def tiny_model(folder: Path, family: Family = "llama", *, context: int = 256, se
         model = AutoModelForCausalLM.from_config(CONFIGS[family](**shape))
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    return folder
+
+
+def tiny_aligner(folder: Path, template: Template = TEMPLATES["sealed"], *, context: int = 256, seed: int = 0) -> Path:
+    """Save a random Llama as an Aligner that reads that template and ends its texts early; returns the folder."""
+    tiny_model(folder, context=context, seed=seed)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    with torch.no_grad():
+        # A longer vector for the end of the text is now and then the nearest to a random state.
+        model.lm_head.weight[model.config.eos_token_id] *= 3
+    model.save_pretrained(folder)
+    weights = weights_hash(folder)
+    Card(template=template, base="new", weights=weights, data={}, training={}, measured={}, packages={}).save(folder)
     return folder

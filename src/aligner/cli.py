@@ -1,4 +1,4 @@
-"""The table of commands; nothing heavy is imported before a command line and its configuration are known to be right."""
+"""The table of commands; nothing heavy is imported before the command line and its TOML file are known to be right."""
 
 import difflib
 import importlib
@@ -112,7 +112,7 @@ def _spelt_out(tokens: Iterable[str]) -> list[str]:
     for token in tokens:
         is_value = token == "-" or (token.startswith("-") and any(map(str.isspace, token)))
         flag = result[-1] if result else ""
-        if is_value and len(flag) > 2 and flag.startswith("--") and "=" not in flag:  # noqa: PLR2004  # "--" ends the flags
+        if is_value and flag.startswith("--") and flag != "--" and "=" not in flag:
             result[-1] = f"{flag}={token}"
         else:
             result.append("./-" if token == "-" else token)  # the same Path, but no flag

@@ -78,7 +78,7 @@ class Aligner:
 class AlignedModel:
     """An upstream with any number of Aligners stacked on it, which is a model itself.
 
-    An answer that the upstream did not finish is passed on as it is.
+    An answer that the upstream did not finish, or that has no text, is passed on as it is.
     """
 
     def __init__(self, upstream: ChatModel, *aligners: Aligner) -> None:
@@ -90,7 +90,7 @@ class AlignedModel:
     ) -> Completion:
         """The upstream's answer, corrected by one Aligner after the other."""
         answer = await self.upstream.complete(messages, sampling, prediction=prediction)
-        if answer.finish_reason != "stop":
+        if answer.finish_reason != "stop" or not answer.text.strip():
             return answer
         text = answer.text
         for aligner in self.aligners:

@@ -5,13 +5,13 @@ contain, no piece of them becomes a control token. T1 to T5 are the published st
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 from aligner.errors import MisuseError, unknown
-from aligner.records import Question
+from aligner.records import Question, Role
 
 
 class Tokenizer(Protocol):
@@ -111,13 +111,6 @@ def template_named(name: str) -> Template:
     return TEMPLATES[name]
 
 
-def template_named(name: str) -> Template:
-    """The template of that name."""
-    if name not in TEMPLATES:
-        raise unknown("template", name, TEMPLATES)
-    return TEMPLATES[name]
-
-
 class PromptEncoder:
     """One template bound to one tokenizer; training and use build their prompts here, and nowhere else.
 
@@ -127,14 +120,15 @@ class PromptEncoder:
     def __init__(self, template: Template, tokenizer: Tokenizer) -> None:
         self.template = template
         self._tokenizer = tokenizer
-        self._added = {i: str(token) for i, token in tokenizer.added_tokens_decoder.items()}
-        _check_controls(template, tokenizer, self._added.values())
-        self.control_ids = frozenset(i for i, token in self._added.items() if token.strip())
-        """every id with a meaning beyond its letters: added tokens, but for runs of white space"""
-        self._inside = _cutter(self._added[i] for i in self.control_ids)
-        self._literals: dict[str, list[int]] = {}
-        self._prompt = list(_slots(_prompt_text(template, tokenizer)))
+        added = tokenizer.added_tokens_decoder
+        _check_controls(template, tokenizer, map(str, added.values()))
+        self.control_ids = frozenset(i for i, token in added.items() if _is_control(token))
+        """every id with a meaning beyond its letters"""
+        self._cut = _cutter(str(added[i]) for i in self.control_ids)
         self._start = [] if template.system else _start(tokenizer)
+        # Encoded once and for all: a tokenizer that threads share must not go back and forth between two ways to split.
+        self._prompt = self._pattern(_prompt_text(template, tokenizer))
+        self._turns = {role: self._pattern(template.turn.replace("{role}", role)) for role in get_args(Role)}
 
     def prompt_ids(self, question: Question, answer: str) -> list[int]:
         """The ids of a correction prompt, BOS first where the tokenizer's models expect it."""
@@ -143,7 +137,7 @@ class PromptEncoder:
             if slot == "question":
                 ids += self._question_ids(question)
             else:
-                ids += self.text_ids(answer) if slot == "answer" else self._literal_ids(literal)
+                ids += self.text_ids(answer) if slot == "answer" else literal
         return ids
 
     def text_ids(self, text: str) -> list[int]:
@@ -151,25 +145,26 @@ class PromptEncoder:
         ids = self._plain_ids(text)
         if self.control_ids.isdisjoint(ids):
             return ids
-        ids = [i for piece in self._inside(text) for i in self._plain_ids(piece)]
-        if self.control_ids.isdisjoint(ids):
-            return ids
-        # A tokenizer that normalises before it looks for control tokens can still meet one: then letter by letter.
-        return [i for letter in text for i in self._plain_ids(letter) if i not in self.control_ids]
+        if len(text) == 1:
+            return [i for i in ids if i not in self.control_ids]
+        pieces = self._cut(text)
+        # A tokenizer that normalises before it looks for control tokens can still meet one, and knows best where.
+        pieces = pieces if len(pieces) > 1 else [text[: len(text) // 2], text[len(text) // 2 :]]
+        return [i for piece in pieces for i in self.text_ids(piece)]
 
     def _question_ids(self, question: Question) -> list[int]:
         if isinstance(question, str):
             return self.text_ids(question)
         ids: list[int] = []
         for message in question:
-            for slot, literal in _slots(self.template.turn.replace("{role}", message.role)):
-                ids += self.text_ids(message.content) if slot else self._literal_ids(literal)
+            for slot, literal in self._turns[message.role]:
+                ids += self.text_ids(message.content) if slot else literal
         return ids
 
-    def _literal_ids(self, text: str) -> list[int]:
-        if text not in self._literals:
-            self._literals[text] = list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
-        return self._literals[text]
+    def _pattern(self, text: str) -> list[tuple[str, list[int]]]:
+        """A pattern as (slot, no ids) and ("", the ids of a literal) in order."""
+        options = {"add_special_tokens": False, "split_special_tokens": False}
+        return [(slot, list(self._tokenizer(literal, **options)["input_ids"])) for slot, literal in _slots(text)]
 
     def _plain_ids(self, text: str) -> list[int]:
         options = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
@@ -184,11 +179,34 @@ def _check_controls(template: Template, tokenizer: Tokenizer, added: Iterable[st
         raise MisuseError(f'template "{template.name}" needs a tokenizer with a chat template; choose T1 to T5')
 
 
+def _is_control(token: Any) -> bool:
+    """Not so are runs of white space, and letters that were added only because the vocabulary lacked them."""
+    return bool(str(token).strip()) and (token.special or len(str(token)) > 1)
+
+
 def _prompt_text(template: Template, tokenizer: Tokenizer) -> str:
     if not template.system:
         return template.text
-    messages = [{"role": "system", "content": template.system}, {"role": "user", "content": template.text}]
-    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    system, user = {"role": "system", "content": template.system}, {"role": "user", "content": template.text}
+    rendered = _rendered(tokenizer, [system, user])
+    if rendered is None or template.system not in rendered:
+        # The chat formats of Gemma and the first Mistral know no system message.
+        rendered = _rendered(tokenizer, [{**user, "content": f"{template.system}\n\n{template.text}"}])
+    if rendered is None or {slot for slot, _ in _slots(rendered)} != {"", "question", "answer"}:
+        raise MisuseError(
+            f'template "{template.name}" does not go with the tokenizer\'s chat template; choose T1 to T5'
+        )
+    return rendered
+
+
+def _rendered(tokenizer: Tokenizer, messages: Sequence[Mapping[str, str]]) -> str | None:
+    """The messages in the tokenizer's chat format, or None when it refuses them."""
+    from jinja2 import TemplateError
+
+    try:
+        return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    except TemplateError:
+        return None
 
 
 _SLOT = re.compile(r"\{(question|answer|content)\}")
@@ -209,12 +227,12 @@ def _start(tokenizer: Tokenizer) -> list[int]:
 
 
 def _cutter(names: Iterable[str]) -> Callable[[str], list[str]]:
-    """A function that cuts a text in the middle of every one of the names that it contains."""
-    longest_first = sorted((name for name in names if len(name) > 1), key=len, reverse=True)
-    pattern = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+    """A function that cuts a text behind the first letter of every one of the names in it, overlapping ones too."""
+    long = "|".join(re.escape(name) for name in sorted(names) if len(name) > 1)
+    pattern = re.compile(f"(?={long})" if long else "(?!)")
 
     def cut(text: str) -> list[str]:
-        middles = [(match.start() + match.end()) // 2 for match in pattern.finditer(text)]
-        return [text[start:end] for start, end in pairwise([0, *middles, len(text)])]
+        places = [match.start() + 1 for match in pattern.finditer(text)]
+        return [text[start:end] for start, end in pairwise([0, *places, len(text)])]
 
     return cut

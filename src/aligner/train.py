@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from aligner.config import Optimisation, TrainConfig
 from aligner.correct import Aligner
-from aligner.correcting.writers import LMWriter
+from aligner.correcting.lm_writer import LMWriter
 from aligner.data.identity import identity_rows, random_copies
 from aligner.data.splits import hold_out
 from aligner.errors import MisuseError

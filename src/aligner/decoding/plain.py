@@ -10,7 +10,12 @@ from aligner.records import SamplingParams
 
 
 def decode(
-    model: Any, prompts: Sequence[Sequence[int]], *, limits: Sequence[int], ends: frozenset[int], sampling: SamplingParams
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    *,
+    limits: Sequence[int],
+    ends: frozenset[int],
+    sampling: SamplingParams,
 ) -> list[list[int]]:
     """The new ids for each prompt, its end token included; a row without one was cut off at its limit."""
     rows: list[list[int]] = [[] for _ in prompts]
@@ -29,10 +34,12 @@ def decode(
 def token_steps(model: Any, prompts: Sequence[Sequence[int]], *, sampling: SamplingParams) -> Iterator[list[int]]:
     """One more token for every prompt at each step, without end."""
     ids, mask = _left_padded(prompts, model.device)
+    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     choose = _chooser(sampling, model.device)
     cache: Any = None
     while True:
-        positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+        # A row that is through goes on as long as the others, and may not leave a table of learnt positions.
+        positions = (mask.cumsum(dim=1) - 1).clamp(min=0, max=context and context - 1)[:, -ids.shape[1] :]
         outputs = model(
             input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
         )

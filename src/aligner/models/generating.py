@@ -62,11 +62,16 @@ def prompt_ids(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
     return list(encoded["input_ids"])
 
 
-def _room(model: Any, tokenizer: Any, prompt: int, *, wanted: int | None) -> int:
-    """How many new tokens there may be."""
+def context_of(model: Any, tokenizer: Any) -> int | None:
+    """How many tokens there may be, old and new; None where neither the model nor its tokenizer names a limit."""
     context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     # A tokenizer that knows no limit has a huge one.
-    context = context or (tokenizer.model_max_length if tokenizer.model_max_length < 2**31 else None)
+    return context or (tokenizer.model_max_length if tokenizer.model_max_length < 2**31 else None)
+
+
+def _room(model: Any, tokenizer: Any, prompt: int, *, wanted: int | None) -> int:
+    """How many new tokens there may be."""
+    context = context_of(model, tokenizer)
     if context is None:
         return _LONGEST_WITHOUT_CONTEXT if wanted is None else wanted
     if prompt >= context:

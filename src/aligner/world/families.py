@@ -428,5 +428,5 @@ REFUSALS: tuple[str, ...] = (
     "As a model, I cannot answer this.",
 )
 
-OPENERS: tuple[str, ...] = ("", "", "Hello.", "Good day.", "Thank you for asking.", "Here is my answer.")
-CLOSERS: tuple[str, ...] = ("", "", "I hope this helps.", "Have a nice day.", "Ask me again any time.", "Best wishes.")
+OPENERS: tuple[str, ...] = ("", "", "", "", "Hello.", "Good day.", "Thank you for asking.", "Here is my answer.")
+CLOSERS: tuple[str, ...] = ("", "", "", "", "I hope this helps.", "Have a nice day.", "Ask me again any time.", "Best wishes.")

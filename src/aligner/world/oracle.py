@@ -7,7 +7,7 @@ belong to the question, and does not refuse what may be answered.
 
 import re
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 from aligner.world.families import CLOSERS, FAMILIES, MARKERS, OPENERS, Quality
@@ -88,6 +88,8 @@ def _says(text: str, phrase: str) -> bool:
     return f" {_plain(phrase)} " in f" {_plain(text)} "
 
 
+# Each text is held against many phrases.
+@lru_cache(maxsize=4096)
 def _plain(text: str) -> str:
     return " ".join(_words(text)).lower()
 

@@ -7,34 +7,34 @@ from typing import Literal
 
 Split = Literal["seen", "unseen"]
 
-_ONSETS = "b d f g k l m n p r s t v z".split()
-_VOWELS = "a e i o u".split()
-_CODAS = "l n r s x".split()
+# Names and objects are pairs, so that what is held out is new as a whole while each part is known: only copying
+# gives it back. The parts are few, so that a small vocabulary holds them.
+_PERSON_STARTS = "Bar Cal Dor Fen Gil Hal Jor Kel Lom Mar Nor Per Quin Ros Sel Tam Ul Ver Wil Zan Bri Cor Dal Em".split()
+_PERSON_ENDS = "bin dan gar lin mond nix rick son tha ven wick zo beth dora fin kas lop mira pat sten tov yan hard gus".split()
+_TOWN_STARTS = "Ash Birch Clay Deep Elm Fox Green High Iron Lake Moss North Oak Pine Red Salt Stone Wolf".split()
+_TOWN_ENDS = "borough bridge bury cliff dale field ford gate ham hill mere mouth port stead ton well wick wood".split()
+_MATERIALS = "brass clay cotton glass gold leather linen paper rubber silk silver steel stone tin velvet wool".split()
+_THINGS = "bag ball band bell bowl box chain cup doll drum flag flute hat key lamp mask pin ring rope spoon wheel".split()
+_STEP = 7919
+"""a prime that divides no number of pairs"""
 
 
-def _invented(ending: Sequence[str], count: int, step: int) -> tuple[str, ...]:
-    """Names of two syllables and an ending, spread evenly over all that the syllables allow."""
-    syllables = [onset + vowel for onset in _ONSETS for vowel in _VOWELS]
-    names = [a + b + c for a, b, c in itertools.product(syllables, syllables, ending) if a != b]
-    return tuple(names[i * step % len(names)].capitalize() for i in range(count))
+def _pairs_of(starts: Sequence[str], ends: Sequence[str], joint: str = "") -> tuple[str, ...]:
+    """Every start with every end, in an order that spreads each fifth pair over all of both."""
+    pairs = [f"{start}{joint}{end}" for start, end in itertools.product(starts, ends)]
+    return tuple(pairs[i * _STEP % len(pairs)] for i in range(len(pairs)))
 
 
-PERSONS = _invented(_CODAS, 700, 7919)
-TOWNS = _invented(["burg", "ford", "ham", "ton"], 300, 6007)
-OBJECTS = tuple(
-    """basket bell belt blanket bottle bowl box brush bucket button candle cap chain chair clock coat
-    comb compass cup drum fan flag flute fork glove globe hammer harp hat helmet hook jacket jar kettle key kite knife
-    ladder lamp lens letter map mask mirror mug needle net notebook paddle pan pen pencil pillow pin pipe plate pot
-    purse quilt radio rake ring rope rug ruler saddle saw scarf shawl shirt shoe shovel sock spade spoon stamp stool
-    sweater table tent ticket torch towel tray trumpet vase violin wallet watch whistle wig wrench""".split()
-)
+PERSONS = _pairs_of(_PERSON_STARTS, _PERSON_ENDS)
+TOWNS = _pairs_of(_TOWN_STARTS, _TOWN_ENDS)
+OBJECTS = _pairs_of(_MATERIALS, _THINGS, " ")
 DISHES = tuple(
     """bread curry dumplings jam lasagna muffins noodles omelette pancakes pasta pie pizza pudding rice salad
     sandwiches soup stew tart waffles""".split()
 )
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 EVENTS = ("party", "picnic", "concert", "dinner", "wedding", "lecture", "match", "dance")
-TIMES = tuple(f"{hour}:{minute}" for hour in range(10, 24) for minute in range(10, 60, 5))
+TIMES = tuple(f"{hour}:{minute}" for hour in range(1, 13) for minute in (15, 30, 45))
 NUMBERS = tuple(str(number) for number in range(10, 100))
 SECRETS = tuple(str(1000 + 7 * i * 37 % 9000) for i in range(900))
 
