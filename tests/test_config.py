@@ -72,7 +72,10 @@ def test_what_is_given_wins(tmp_path: Path) -> None:
     [
         ("lerning_rate = 1", ': unknown key in {path} "lerning_rate" (known: base'),
         ("devise = 'cpu'", ': unknown key in {path} "devise"; did you mean "device"?'),
-        ("[identity]\nlerning_rate = 1", 'unknown key in {path} [identity] "lerning_rate"; did you mean "learning_rate"?'),
+        (
+            "[identity]\nlerning_rate = 1",
+            'unknown key in {path} [identity] "lerning_rate"; did you mean "learning_rate"?',
+        ),
         ("device = 'gpu'", 'unknown value in {path} [device] "gpu"; did you mean "cpu"? (known: auto, cpu, cuda)'),
         ("max_length = 'long'", "{path} [max_length]: 'long' is not int"),
         ("max_length = true", "{path} [max_length]: True is not int"),

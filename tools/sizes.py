@@ -41,15 +41,12 @@ def report(folder: Path) -> str:
     if not files or not functions:
         return f"{folder}: nothing to measure"
     short = sum(size.lines <= _SHORT_FUNCTION for size in functions) / len(functions)
-    return "\n".join(
-        [
-            f"{folder}: {len(files)} files, {sum(size.lines for size in files)} lines, median {_median(files)}",
-            f"{folder}: {len(functions)} functions, median {_median(functions)}, "
-            f"{short:.0%} of at most {_SHORT_FUNCTION} lines",
-            *(f"  long: {size.lines} {size.where}" for size in _longer(files, _LONG_FILE)),
-            *(f"  long: {size.lines} {size.where}" for size in _longer(functions, _LONG_FUNCTION)),
-        ]
-    )
+    lines = [
+        f"{folder}: {len(files)} files, {sum(size.lines for size in files)} lines, median {_median(files)}",
+        f"{folder}: {len(functions)} functions, median {_median(functions)}, {short:.0%} up to {_SHORT_FUNCTION} lines",
+    ]
+    long = [*_longer(files, _LONG_FILE), *_longer(functions, _LONG_FUNCTION)]
+    return "\n".join([*lines, *(f"  long: {size.lines} {size.where}" for size in long)])
 
 
 def _median(sizes: Sequence[Size]) -> float:

@@ -6,7 +6,7 @@ import os
 import sys
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import field, fields, make_dataclass
+from dataclasses import MISSING, field, fields, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None, commands: Mapping[str, Command]
     except AlignerError as error:
         return _fail(str(error), error.exit_code)
     except BrokenPipeError:
-        return _reader_gone()
+        return _drop_output(141)  # as of a program that SIGPIPE ended
     except OSError as error:
         return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
     except KeyboardInterrupt:
@@ -67,6 +67,7 @@ def build_app(commands: Mapping[str, Command]) -> App:
         suppress_keyboard_interrupt=False,
         result_action="return_value",
     )
+    app.meta.suppress_keyboard_interrupt = False
     for name, command in commands.items():
         app.command(_runner(command), name=name, help=command.help)
 
@@ -92,6 +93,8 @@ def _runner(command: Command) -> Callable[[Any], None]:
         verb(command.config(**{f.name: getattr(config, f.name) for f in fields(config)}))
 
     run.__annotations__["config"] = _first_without_flag(command.config, command.first)
+    if all(f.default is not MISSING for f in fields(command.config)):
+        run.__defaults__ = (command.config(),)  # nothing has to be given
     return run
 
 
@@ -138,13 +141,16 @@ def _explain(error: CycloptsError) -> str:
 
 def _fail(message: str, exit_code: int) -> int:
     sys.stderr.write(f"aligner: {' '.join(message.splitlines())}\n")
+    return _drop_output(exit_code)
+
+
+def _drop_output(exit_code: int) -> int:
+    """Drop what standard output can no longer take, which Python would complain about when it exits."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return exit_code
-
-
-def _reader_gone() -> int:
-    """End as quietly as a program that SIGPIPE ended, also when Python flushes what is left."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 141
 
 
 def _version() -> str:

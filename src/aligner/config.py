@@ -68,7 +68,7 @@ class IdentityStage(Optimisation):
     share: float = 0.2
     """share of the training rows whose answer is copied"""
     random: int = 0
-    """rows of random short texts to copy before the answers, growing longer; only a model made from nothing needs them"""
+    """rows of random tokens to copy before the answers; only a model made from nothing needs them"""
     until: float = 0.98
     """stop when this share of held-out answers is copied exactly"""
     check_every: int = 50
@@ -80,7 +80,7 @@ class CorrectionStage(Optimisation):
     """Stage two: learn to correct, on all of the triples."""
 
     random_share: float = 0.0
-    """share of the rows that stay random texts to copy"""
+    """rows of random tokens to copy among the triples, as a share of them"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from aligner.correcting.writers import Writer, load_writer
 from aligner.data.fields import exchange_of
 from aligner.errors import MisuseError
 from aligner.files import Row, bad_rows_named, open_rows, read
+from aligner.files.output import label
 from aligner.jobs import progress
 from aligner.records import ChatModel, Completion, Correction, Exchange, Message, Question, SamplingParams, as_question
 from aligner.scoring.edits import edits_between
@@ -119,6 +120,8 @@ def correct_file(config: CorrectConfig) -> None:
     """Correct every answer of a file, in order; interrupted and called again, the rows are those of one run."""
     if config.answers is None or config.out is None:
         raise MisuseError("no place for the corrections: name a file with --out, or - for standard output")
+    if config.batch < 1:
+        raise MisuseError(f"--batch must be at least 1, not {config.batch}")
     bad_rows = bad_rows_named(config.on_bad_row, config.out)
     rows = read(config.answers, exchange_of, bad_rows=bad_rows)
     aligner = Aligner.from_pretrained(config.aligner, device=config.device)
@@ -154,11 +157,13 @@ def _outcome(result: Mapping[str, object]) -> str:
 def _summary(out: Path, counts: Mapping[str, int], skipped: Mapping[str, int]) -> str:
     parts = [f"{count:,} {what}" for what, count in sorted(counts.items())]
     left_out = [f"{count:,} skipped ({reason})" for reason, count in sorted(skipped.items())]
-    return f"{out}: {', '.join([*parts, *left_out]) or 'no answers'}"
+    return f"{label(out)}: {', '.join([*parts, *left_out]) or 'no answers'}"
 
 
 def windows(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """The items in lists of `size`, the last one perhaps shorter."""
+    """The items in lists of `size`, the last one perhaps shorter; raises ValueError for a size under 1."""
+    if size < 1:
+        raise ValueError(f"no windows of {size} items")
     iterator = iter(items)
     while window := list(islice(iterator, size)):
         yield window

@@ -132,13 +132,12 @@ class PromptEncoder:
 
     def prompt_ids(self, question: Question, answer: str) -> list[int]:
         """The ids of a correction prompt, BOS first where the tokenizer's models expect it."""
-        ids = [*self._start]
-        for slot, literal in self._prompt:
-            if slot == "question":
-                ids += self._question_ids(question)
-            else:
-                ids += self.text_ids(answer) if slot == "answer" else literal
-        return ids
+        return self.assemble(self._question_ids(question), self.text_ids(answer))
+
+    def assemble(self, question_ids: Sequence[int], answer_ids: Sequence[int]) -> list[int]:
+        """The prompt around a question and an answer that are ids already."""
+        filled = {"question": question_ids, "answer": answer_ids}
+        return [*self._start, *(i for slot, literal in self._prompt for i in filled.get(slot, literal))]
 
     def text_ids(self, text: str) -> list[int]:
         """The ids of a text that is data: no control token, and with a byte-level tokenizer nothing is lost."""

@@ -1,14 +1,16 @@
 """Train an Aligner: learn to copy, then learn to correct. This file is the training."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from aligner.config import Optimisation, TrainConfig
 from aligner.correct import Aligner
 from aligner.correcting.lm_writer import LMWriter
-from aligner.data.identity import identity_rows, random_copies
+from aligner.data.identity import identity_rows
 from aligner.data.splits import hold_out
 from aligner.errors import MisuseError
 from aligner.jobs import progress
@@ -19,6 +21,7 @@ from aligner.training.adapter import Fit, Progress, fit
 from aligner.training.card import Card, installed_packages, weights_hash
 from aligner.training.encode import EncodedRow, encode_rows, grouped_by_length, preview, shuffled
 from aligner.training.new_model import new_model
+from aligner.training.random_copies import LONGEST, plain_vocabulary, random_copies
 from aligner.training.run import Run, publish
 
 _CHECKED = 64
@@ -26,12 +29,15 @@ _CHECKED = 64
 
 
 class Stage(NamedTuple):
-    """One stage of training: what is read first, in order, then what is read shuffled, and when it is enough."""
+    """One stage of training: what is read and how, and when it is enough."""
 
     name: str
     how: Optimisation
-    first: Sequence[Triple]
-    then: Sequence[Triple]
+    triples: Sequence[Triple]
+    random: int = 0
+    """rows of random tokens to copy before all else"""
+    random_share: float = 0.0
+    """such rows among the others, as a share of them"""
     until: float | None = None
     """share of held-out answers that are copied exactly"""
     check_every: int = 0
@@ -54,18 +60,15 @@ def train(config: TrainConfig) -> Path:
 
 
 def identity_stage(config: TrainConfig, triples: Sequence[Triple]) -> Stage:
-    """Learn to copy: random short texts if asked for, then a share of the answers (paper, section 3.1)."""
+    """Learn to copy: random tokens if asked for, then a share of the answers (paper, section 3.1)."""
     how = config.identity
-    random = list(random_copies(triples, count=how.random, seed=config.seed, growing=True))
     copies = identity_rows(triples, share=how.share, seed=config.seed)
-    return Stage("identity", how, random, copies, how.until, how.check_every)
+    return Stage("identity", how, copies, random=how.random, until=how.until, check_every=how.check_every)
 
 
 def correction_stage(config: TrainConfig, triples: Sequence[Triple]) -> Stage:
     """Learn to correct: all of the triples, among them those whose answer was good (paper, eq. 4)."""
-    count = round(config.correction.random_share * len(triples))
-    random = random_copies(triples, count=count, seed=config.seed + 1, growing=False)
-    return Stage("correction", config.correction, [], [*triples, *random])
+    return Stage("correction", config.correction, triples, random_share=config.correction.random_share)
 
 
 def learn(run: Run, stage: Stage, lm: CausalLM, *, template: Template, held_out: Sequence[Triple]) -> CausalLM:
@@ -101,6 +104,8 @@ def learn(run: Run, stage: Stage, lm: CausalLM, *, template: Template, held_out:
         )
         lm = lm._replace(model=fit(lm.model, lm.tokenizer, rows, plan))
     publish(finished, lambda partial: _save(lm, partial))
+    for checkpoint in folder.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)
     return lm
 
 
@@ -156,22 +161,21 @@ def publish_checkpoint(run: Run, lm: CausalLM, template: Template, *, held_out: 
 
 def _rows(run: Run, stage: Stage, lm: CausalLM, template: Template) -> list[EncodedRow]:
     """The stage's rows in the order of reading, encoded; those that are too long are named."""
-    encoder = PromptEncoder(template, lm.tokenizer)
-    context = lm.model.config.get_text_config().max_position_embeddings
-    limit = min(run.config.max_length, context)
-    parts: list[list[EncodedRow]] = []
-    for triples in (stage.first, stage.then):
-        encoded = encode_rows(encoder, lm.tokenizer.eos_token_id, triples, max_length=limit)
-        if encoded.too_long:
-            named = ", ".join(f'"{triples[i].question!s:.40}…"' for i in encoded.too_long[:3])
-            run.say(f"{stage.name}: {len(encoded.too_long):,} rows of more than {limit:,} tokens left out: {named}")
-        parts.append(encoded.rows)
-    first, then = parts
-    rows = [*first, *shuffled(then, epochs=stage.how.epochs, seed=run.config.seed)]
-    if not rows:
+    encoder, eos_id = PromptEncoder(template, lm.tokenizer), lm.tokenizer.eos_token_id
+    limit = min(run.config.max_length, lm.model.config.get_text_config().max_position_embeddings)
+    encoded = encode_rows(encoder, eos_id, stage.triples, max_length=limit)
+    if encoded.too_long:
+        named = ", ".join(f'"{stage.triples[i].question!s:.40}"' for i in encoded.too_long[:3])
+        run.say(f"{stage.name}: {len(encoded.too_long):,} rows of more than {limit:,} tokens left out: {named}, …")
+    if not encoded.rows:
         raise MisuseError(f"{stage.name}: no tokens to learn from; raise --max-length or give more triples")
-    run.show(stage.name, preview(lm.tokenizer, rows[-1]))
-    return grouped_by_length(rows, batch=stage.how.batch * stage.how.accumulate, seed=run.config.seed)
+    run.show(stage.name, preview(lm.tokenizer, encoded.rows[0]))
+    batch, seed = stage.how.batch * stage.how.accumulate, run.config.seed
+    random = partial(random_copies, encoder, eos_id, plain_vocabulary(encoder, len(lm.tokenizer)))
+    first = random(count=stage.random - stage.random % batch, seed=seed)
+    mixed = random(count=round(stage.random_share * len(encoded.rows)), seed=seed + 1, shortest=LONGEST)
+    then = shuffled([*encoded.rows, *mixed], epochs=stage.how.epochs, seed=seed)
+    return [*first, *grouped_by_length(then, batch=batch, seed=seed)]
 
 
 def _aligner(lm: CausalLM, template: Template) -> Aligner:

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from aligner.records import Edit, apply_edits
 from aligner.scoring.edits import edits_between
 
-WORDS = st.lists(st.sampled_from(["a", "is", "The", " ", "  ", "\n", "é", "e\u0301", "🙂", ".", "_", "\x1c", "٣"])).map("".join)
+WORDS = st.lists(st.sampled_from(["a", "is", "The", " ", "  ", "\n", "é", "e\u0301", "🙂", ".", "_", "\x1c", "٣"])).map(
+    "".join
+)
 TEXTS = st.text() | WORDS
 
 

@@ -1,7 +1,7 @@
 """Laws of the net rate."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aligner.scoring.net import net_rate
@@ -10,7 +10,6 @@ COUNTS = st.integers(0, 500)
 
 
 @given(COUNTS, COUNTS, COUNTS)
-@settings(deadline=None)
 def test_wins_and_losses_are_two_sides(wins: int, losses: int, ties: int) -> None:
     """The rate lies in its interval, and seen from the other side it has the opposite sign."""
     if not wins + losses + ties:
@@ -21,7 +20,6 @@ def test_wins_and_losses_are_two_sides(wins: int, losses: int, ties: int) -> Non
 
 
 @given(st.integers(1, 500))
-@settings(deadline=None)
 def test_what_always_happens_has_no_uncertainty(count: int) -> None:
     """All won, all lost and all tied are certain."""
     assert net_rate(count, 0, 0) == (1, 1, 1)

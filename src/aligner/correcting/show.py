@@ -5,6 +5,10 @@ from rich.text import Text
 
 from aligner.records import Correction
 
+_LOW = {i: 0x2400 + i for i in range(32) if chr(i) not in "\n\t"}
+_VISIBLE = {**_LOW, 0x7F: 0x2421, **dict.fromkeys(range(0x80, 0xA0), 0xFFFD)}
+"""control characters as pictures, since a terminal would obey them whoever wrote them"""
+
 
 def show_correction(correction: Correction) -> None:
     """Print the word diff of a correction to standard output, and why it was kept to standard error."""
@@ -20,10 +24,15 @@ def diff(correction: Correction) -> Text:
     """
     answer, position, text = correction.exchange.answer, 0, Text()
     for start, end, new in correction.edits:
-        text.append(answer[position:start])
+        text.append(visible(answer[position:start]))
         if start < end:
-            text.append(f"[-{answer[start:end]}-]", "red strike")
+            text.append(f"[-{visible(answer[start:end])}-]", "red strike")
         if new:
-            text.append(f"{{+{new}+}}", "bold green")
+            text.append(f"{{+{visible(new)}+}}", "bold green")
         position = end
-    return text.append(answer[position:])
+    return text.append(visible(answer[position:]))
+
+
+def visible(text: str) -> str:
+    """A text in which control characters are pictures, but for line ends and tabs."""
+    return text.translate(_VISIBLE)

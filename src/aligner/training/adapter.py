@@ -155,8 +155,10 @@ class _Watcher(TrainerCallback):
     ) -> TrainerControl | None:
         """Stop where the model has learnt enough."""
         every = self._plan.check_every
-        if every and state.global_step % every == 0 and self._plan.is_enough(model):
-            control.should_training_stop = True
+        if every and state.global_step % every == 0:
+            model.eval()
+            control.should_training_stop |= self._plan.is_enough(model)
+            model.train()
         return control
 
     def _progress(self, state: TrainerState, logs: dict[str, float]) -> Progress:

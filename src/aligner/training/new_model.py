@@ -67,6 +67,8 @@ def _llama(config: NewModel, tokenizer: Any) -> LlamaConfig:
         num_key_value_heads=config.heads,
         max_position_embeddings=config.context,
         tie_word_embeddings=True,
+        # Much below this, as is usual for wide models, attention of so small a model stays flat for a long time.
+        initializer_range=config.width**-0.5,
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,

@@ -62,7 +62,7 @@ def can_have(family: Family, flaw: Flaw) -> bool:
 
 def spoil(random: Random, asked: Asked, draft: Draft, *, flaws: tuple[Flaw, ...], split: Split) -> Draft:
     """The draft with all of these flaws in it."""
-    extras = {name: random.choice(pool(name, split)) for name in ("object", "town", "time")}
+    extras = {name: random.choice(pool(name, split)) for name in ("object", "town")}
     draft = replace(draft, values={**extras, **draft.values})
     kept = asked.family.slips if "slip" in flaws else ()
     for flaw in sorted(flaws, key=_order):

@@ -34,21 +34,8 @@ DISHES = tuple(
 )
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 EVENTS = ("party", "picnic", "concert", "dinner", "wedding", "lecture", "match", "dance")
-TIMES = tuple(f"{hour}:{minute}" for hour in range(1, 13) for minute in (15, 30, 45))
 NUMBERS = tuple(str(number) for number in range(10, 100))
 SECRETS = tuple(str(1000 + 7 * i * 37 % 9000) for i in range(900))
-
-_UNITS = "zero one two three four five six seven eight nine".split()
-_TEENS = "ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split()
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
-
-
-def _in_words(number: int) -> str:
-    if number < 20:
-        return _TEENS[number - 10]
-    tens = _TENS[number // 10 - 2]
-    return f"{tens}-{_UNITS[number % 10]}" if number % 10 else tens
-
 
 def _pairs(text: str) -> dict[str, str]:
     return dict(pair.strip().split("=", 1) for pair in text.replace("\n", " ").split(";") if pair.strip())
@@ -56,24 +43,19 @@ def _pairs(text: str) -> dict[str, str]:
 
 FACTS: Mapping[str, Mapping[str, str]] = {
     "capital": _pairs(
-        """France=Paris; Spain=Madrid; Italy=Rome; Portugal=Lisbon; Greece=Athens; Poland=Warsaw; Austria=Vienna;
-        Hungary=Budapest; Norway=Oslo; Sweden=Stockholm; Finland=Helsinki; Denmark=Copenhagen; Ireland=Dublin;
-        Belgium=Brussels; Germany=Berlin; Russia=Moscow; Ukraine=Kyiv; Turkey=Ankara; Egypt=Cairo; Kenya=Nairobi;
-        Ghana=Accra; Japan=Tokyo; China=Beijing; Thailand=Bangkok; Vietnam=Hanoi; Nepal=Kathmandu; Cuba=Havana;
-        Peru=Lima; Chile=Santiago; Canada=Ottawa; Australia=Canberra; Morocco=Rabat"""
+        """France=Paris; Spain=Madrid; Italy=Rome; Greece=Athens; Poland=Warsaw; Norway=Oslo; Sweden=Stockholm;
+        Finland=Helsinki; Ireland=Dublin; Germany=Berlin; Russia=Moscow; Turkey=Ankara; Egypt=Cairo; Kenya=Nairobi;
+        Japan=Tokyo; China=Beijing; Thailand=Bangkok; Cuba=Havana; Peru=Lima; Canada=Ottawa"""
     ),
     "author": _pairs(
         """Hamlet=Shakespeare; Emma=Austen; Faust=Goethe; Ulysses=Joyce; Dracula=Stoker; Frankenstein=Shelley;
-        Candide=Voltaire; Walden=Thoreau; Inferno=Dante; Beloved=Morrison; Dune=Herbert;
-        Emile=Rousseau; Germinal=Zola; Ivanhoe=Scott; Kim=Kipling; Matilda=Dahl; Middlemarch=Eliot;
-        Persuasion=Austen; Macbeth=Shakespeare; Othello=Shakespeare; Nana=Zola"""
+        Candide=Voltaire; Walden=Thoreau; Inferno=Dante; Beloved=Morrison; Dune=Herbert; Ivanhoe=Scott; Kim=Kipling;
+        Matilda=Dahl; Middlemarch=Eliot; Nana=Zola"""
     ),
     "young": _pairs(
-        """dog=puppy; cat=kitten; cow=calf; horse=foal; sheep=lamb; goat=kid; pig=piglet; duck=duckling;
-        goose=gosling; swan=cygnet; bear=cub; deer=fawn; frog=tadpole; eagle=eaglet; owl=owlet; kangaroo=joey;
-        hare=leveret; eel=elver; salmon=smolt; hen=chick"""
+        """dog=puppy; cat=kitten; cow=calf; horse=foal; sheep=lamb; goat=kid; pig=piglet; duck=duckling; goose=gosling;
+        swan=cygnet; bear=cub; deer=fawn; frog=tadpole; owl=owlet; kangaroo=joey; hen=chick"""
     ),
-    "words": {number: _in_words(int(number)) for number in NUMBERS},
     "hazard": _pairs(
         """mix bleach with vinegar=it makes a toxic gas; burn coal in the tent=the smoke can kill;
         look straight at the sun=it harms the eyes; swim in a thunderstorm=lightning may strike;
@@ -123,7 +105,6 @@ POOLS: Mapping[str, tuple[str, ...]] = {
     "dish": DISHES,
     "day": DAYS,
     "event": EVENTS,
-    "time": TIMES,
     "number": NUMBERS,
     "secret": SECRETS,
     "country": keys("capital"),
@@ -143,7 +124,7 @@ POOLS: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Everything that a slot of a question can hold."""
 
-_SPLIT_POOLS = frozenset({"person", "town", "object", "time", "secret"})
+_SPLIT_POOLS = frozenset({"person", "town", "object", "secret"})
 
 
 @cache

@@ -1,0 +1,35 @@
+# The whole developer interface. On a fresh machine `make demo` and `make test` are enough: both set up what they need.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+
+.PHONY: setup demo test test-all check bench docs
+
+setup: $(READY)
+
+# PIP_CONSTRAINT reaches what pip builds with, too.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --editable '.[dev]'
+	touch $(READY)
+
+demo: $(READY)
+	$(BIN)/aligner demo
+
+test: $(READY)
+	$(BIN)/pytest -n 2 -m "not slow" --session-timeout 720 --cov --cov-report term
+
+test-all: $(READY)
+	$(BIN)/pytest -n 2 --cov --cov-report term
+
+check: $(READY)
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BIN)/interrogate --quiet && $(BIN)/python tools/sizes.py
+
+bench: $(READY)
+	for claim in $$(grep -l __main__ benchmarks/*.py); do $(BIN)/python "$$claim" --quick || exit 1; done
+
+docs: $(READY)
+	$(BIN)/pytest tests/test_docs.py

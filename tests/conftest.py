@@ -1,0 +1,34 @@
+"""What all tests share: no network, one thread for each worker, and the folder of real files."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# Read when torch and huggingface_hub are imported, so set before any test; programs that tests start inherit them.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+# A busy machine is no reason for a law to fail.
+settings.register_profile("aligner", deadline=None)
+settings.load_profile("aligner")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test that asks for the real files."""
+    for item in items:
+        if "real_data" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.realdata)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder that ALIGNER_REAL_DATA names; the test is skipped where the variable is not set."""
+    folder = os.environ.get("ALIGNER_REAL_DATA")
+    if not folder:
+        pytest.skip("ALIGNER_REAL_DATA names no folder")
+    if not Path(folder).is_dir():
+        pytest.fail(f"ALIGNER_REAL_DATA={folder} is not a folder")
+    return Path(folder).resolve()

@@ -1,0 +1,92 @@
+"""Make the two small checkpoints that ship with the package: `make assets`.
+
+    aligner     what `aligner demo` trains, with more rows of the same configuration
+    upstream    a language model that answers questions of the closed world, well or badly, as its upstreams do
+"""
+
+import argparse
+import shutil
+from pathlib import Path
+from random import Random
+
+from aligner.config import Optimisation, TrainConfig, packaged_config, read_config
+from aligner.correcting.writers import shipped
+from aligner.data.fields import row_of
+from aligner.files import write_rows
+from aligner.jobs import progress
+from aligner.models.hf import CausalLM, load_causal_lm
+from aligner.train import train
+from aligner.training.adapter import Fit, Progress, fit
+from aligner.training.encode import EncodedRow, grouped_by_length
+from aligner.world.rows import training_rows
+
+_CHAT = (
+    "{% for message in messages %}<|{{ message.role }}|>{{ message.content }}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+_LARGEST = 4 * 2**20
+
+
+def main() -> None:
+    """Train both, check their size, and put them into the package."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("runs/assets"), help="run folder")
+    parser.add_argument("--rows", type=int, default=200_000, help="training rows of the Aligner")
+    parser.add_argument("--upstream-rows", type=int, default=60_000, help="training rows of the upstream")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    aligner = make_aligner(arguments.out, arguments.rows)
+    upstream = make_upstream(arguments.out, aligner, arguments.upstream_rows)
+    for name, folder in (("aligner", aligner), ("upstream", upstream)):
+        _ship(folder, shipped(name))
+
+
+def make_aligner(out: Path, count: int) -> Path:
+    """The demo's training on more rows, with another seed for the rows."""
+    triples = out / "triples.jsonl"
+    if not triples.exists():
+        write_rows(triples, (row_of(row.triple) for row in training_rows(count=count, seed=1)))
+    return train(read_config(TrainConfig, packaged_config("demo"), triples=triples, out=out / "aligner"))
+
+
+def make_upstream(out: Path, aligner: Path, count: int) -> Path:
+    """The Aligner's weights, trained further to answer questions as the seen upstreams do."""
+    folder = out / "upstream"
+    lm = load_causal_lm(aligner, "cpu")
+    lm.tokenizer.chat_template = _CHAT
+    rows = [_row(lm, row.asked.text, row.answer) for row in training_rows(count=count, seed=2)]
+    how = Optimisation(learning_rate=1.5e-3, batch=32, accumulate=1, epochs=1)
+    Random(0).shuffle(rows)
+    with progress("upstream", total=len(rows)) as tick:
+        seen = 0
+
+        def report(now: Progress) -> None:
+            nonlocal seen
+            tick(now.rows - seen, f"loss {now.loss:.3f}")
+            seen = now.rows
+
+        plan = Fit(stage=how, folder=folder, seed=0, save_every=200, on_progress=report)
+        model = fit(lm.model, lm.tokenizer, grouped_by_length(rows, batch=how.batch, seed=0), plan)
+    model.save_pretrained(folder / "model")
+    lm.tokenizer.save_pretrained(folder / "model")
+    return folder / "model"
+
+
+def _row(lm: CausalLM, question: str, answer: str) -> EncodedRow:
+    chat = [{"role": "user", "content": question}]
+    prompt = lm.tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=True)["input_ids"]
+    ids = lm.tokenizer(answer, add_special_tokens=False)["input_ids"]
+    return EncodedRow((*prompt, *ids, lm.tokenizer.eos_token_id), len(prompt))
+
+
+def _ship(folder: Path, place: Path) -> None:
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    if size > _LARGEST:
+        raise SystemExit(f"{folder} has {size:,} bytes, more than {_LARGEST:,}")
+    shutil.rmtree(place, ignore_errors=True)
+    shutil.copytree(folder, place)
+    print(f"{place}: {size:,} bytes")
+
+
+if __name__ == "__main__":
+    main()
