@@ -24,7 +24,7 @@ test-all: $(READY)
 
 check: $(READY)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/pyright --project .
 	$(BIN)/lint-imports
 	$(BIN)/interrogate --quiet && $(BIN)/python tools/sizes.py
 

@@ -1,6 +1,7 @@
 """Small tokenizers of every kind in use, each with the control tokens of the templates and more to imitate."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from tiny import SENTENCES
 from tokenizers import (
@@ -27,7 +28,7 @@ CHAT = (
 )
 
 
-def byte_level() -> PreTrainedTokenizerFast:
+def byte_level() -> Any:
     """As GPT-2's, Llama 3's and Qwen's: no text is lost."""
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -37,7 +38,7 @@ def byte_level() -> PreTrainedTokenizerFast:
     return _trained(core, trainer)
 
 
-def sentencepiece_bpe() -> PreTrainedTokenizerFast:
+def sentencepiece_bpe() -> Any:
     """As Llama 2's: a space before the text, unknown letters as bytes, and BOS before everything."""
     core = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True))
     core.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
@@ -47,7 +48,7 @@ def sentencepiece_bpe() -> PreTrainedTokenizerFast:
     return _with_bos(tokenizer)
 
 
-def unigram() -> PreTrainedTokenizerFast:
+def unigram() -> Any:
     """As Gemma's and T5's ancestors': normalised by NFKC, and unknown letters are all one token."""
     core = Tokenizer(models.Unigram())
     core.normalizer = normalizers.NFKC()
@@ -57,7 +58,7 @@ def unigram() -> PreTrainedTokenizerFast:
     return _with_bos(_trained(core, trainer))
 
 
-def lower_case_wordpiece() -> PreTrainedTokenizerFast:
+def lower_case_wordpiece() -> Any:
     """As BERT's: everything in lower case and without accents before words are looked up."""
     core = Tokenizer(models.WordPiece(unk_token="<unk>"))
     core.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.BertNormalizer(lowercase=True)])
@@ -66,7 +67,7 @@ def lower_case_wordpiece() -> PreTrainedTokenizerFast:
     return _trained(core, trainers.WordPieceTrainer(vocab_size=300, special_tokens=[*SPECIAL]))
 
 
-KINDS: Mapping[str, Callable[[], PreTrainedTokenizerFast]] = {
+KINDS: Mapping[str, Callable[[], Any]] = {
     "byte-level": byte_level,
     "sentencepiece-bpe": sentencepiece_bpe,
     "unigram": unigram,
@@ -74,7 +75,7 @@ KINDS: Mapping[str, Callable[[], PreTrainedTokenizerFast]] = {
 }
 
 
-def _trained(core: Tokenizer, trainer: object) -> PreTrainedTokenizerFast:
+def _trained(core: Tokenizer, trainer: Any) -> Any:
     trainer.show_progress = False
     core.train_from_iterator(SENTENCES * 3, trainer)
     # Looked for in the text as it was normalised, which is the harder case.
@@ -91,7 +92,7 @@ def _trained(core: Tokenizer, trainer: object) -> PreTrainedTokenizerFast:
     )
 
 
-def _with_bos(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
+def _with_bos(tokenizer: Any) -> Any:
     bos = ("<s>", tokenizer.bos_token_id)
     tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[bos])
     return tokenizer

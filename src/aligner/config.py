@@ -209,6 +209,7 @@ def _from_table(kind: type[T], table: Mapping[str, object], where: str) -> T:
 def _from_value(kind: Any, value: object, where: str) -> object:
     """A value of that type: TOML has lists for tuples, texts for paths, and writes 1 also for 1.0."""
     parts = get_args(kind)
+    fitting: Any = (float, int) if kind is float else kind
     if is_dataclass(kind) and isinstance(value, dict):
         return _from_table(cast("type[Any]", kind), cast("dict[str, object]", value), where)
     if get_origin(kind) is Literal:
@@ -220,7 +221,7 @@ def _from_value(kind: Any, value: object, where: str) -> object:
             return tuple(_from_value(part, item, where) for part, item in zip(parts, items, strict=True))
     elif Path in (kind, *parts) and isinstance(value, str):
         return Path(value)
-    elif isinstance(value, (float, int) if kind is float else kind) and (kind is bool or not isinstance(value, bool)):
+    elif isinstance(value, fitting) and (kind is bool or not isinstance(value, bool)):
         return value
     raise MisuseError(f"{where}: {value!r} is not {kind.__name__ if isinstance(kind, type) else kind}")
 

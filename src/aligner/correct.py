@@ -144,9 +144,10 @@ def correct_file(config: CorrectConfig) -> None:
 
 
 def _result(row: Row, correction: Correction) -> dict[str, object]:
-    """The row as it was read, and what became of its answer."""
+    """The row as it was read, and what became of its answer; fields of the same names stay as `given_…`."""
     found = {"correction": correction.text, "changed": correction.changed, "kept_reason": correction.kept_reason}
-    return {**row.data, **found}
+    given = {f"given_{name}": row.data[name] for name in found if name in row.data}
+    return {**row.data, **given, **found}
 
 
 def _outcome(result: Mapping[str, object]) -> str:

@@ -24,7 +24,7 @@ from aligner.world.rows import Row, rows, training_rows
 
 _HELD_OUT_SEED = 1_000_003
 """seed of the held-out questions, which no training row shares"""
-_TRAINING_ROWS = 64_000
+TRAINING_ROWS = 84_000
 _BASELINE_ANSWERS = 20
 """answers of each upstream for which the most similar of all training rows is looked up"""
 _EXAMPLES = 3
@@ -51,7 +51,7 @@ def correct_upstreams(aligner: Aligner, count: int) -> list[Outcome]:
 
 def nearest_neighbour(seed: int) -> Tally:
     """What the correction of the most similar training row makes of some held-out answers."""
-    training = list(_training(seed))
+    training = list(training_rows(count=TRAINING_ROWS, seed=seed))
     return tally(measure(held_out(_BASELINE_ANSWERS), lambda asked: nearest_corrections(training, asked)))
 
 
@@ -92,18 +92,14 @@ def _by_profile(outcomes: Iterable[Outcome]) -> dict[str, list[Outcome]]:
     return groups
 
 
-def train_demo(config: DemoConfig) -> Path:
+def train_demo(config: DemoConfig, *, count: int = TRAINING_ROWS) -> Path:
     """The checkpoint that `aligner train` makes of the world's triples with the demo's configuration."""
     triples = config.out / "triples.jsonl"
     if not triples.exists():
         config.out.mkdir(parents=True, exist_ok=True)
-        write_rows(triples, (row_of(row.triple) for row in _training(config.seed)))
+        write_rows(triples, (row_of(row.triple) for row in training_rows(count=count, seed=config.seed)))
     path = config.training or packaged_config("demo")
     return train(read_config(TrainConfig, path, triples=triples, out=config.out / "training"))
-
-
-def _training(seed: int) -> Iterable[Row]:
-    return training_rows(count=_TRAINING_ROWS, seed=seed)
 
 
 def _corrected(aligner: Aligner, asked: Sequence[Row]) -> list[str]:

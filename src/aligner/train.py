@@ -100,6 +100,7 @@ def learn(run: Run, stage: Stage, lm: CausalLM, *, template: Template, held_out:
             lora=run.config.lora,
             on_progress=report,
             check_every=stage.check_every if stage.until is not None else 0,
+            check_after=stage.random // (stage.how.batch * stage.how.accumulate),
             is_enough=is_enough,
         )
         lm = lm._replace(model=fit(lm.model, lm.tokenizer, rows, plan))

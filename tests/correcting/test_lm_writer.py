@@ -116,11 +116,12 @@ def test_every_family_corrects(tmp_path: Path, family: Family) -> None:
     """A checkpoint of any family is loaded and corrects, and a conversation may be the question."""
     tiny_model(tmp_path, family)
     card(tmp_path).save(tmp_path)
-    aligner = Aligner.from_pretrained(str(tmp_path), device="cpu")
+    writer = load_checkpoint(str(tmp_path), "cpu")
     asked = (Message("user", "Hi"), Message("assistant", "Ho"), Message("user", "Who are you?"))
-    correction = aligner.correct(asked, "Me.", sampling=SamplingParams(max_tokens=8))
-    assert correction.usage.completion_tokens == 8 or not correction.kept_reason
-    assert correction.usage.prompt_tokens == len(aligner.writer.encoder.prompt_ids(asked, "Me."))  # type: ignore[attr-defined]
+    correction = Aligner(writer).correct(asked, "Me.", sampling=SamplingParams(max_tokens=8))
+    assert correction.usage.prompt_tokens == len(writer.encoder.prompt_ids(asked, "Me."))
+    assert correction.usage.completion_tokens in range(1, 9)
+    assert (correction.text != "Me.") == correction.changed
 
 
 def test_a_family_that_names_no_context_corrects_too(tmp_path: Path) -> None:
@@ -137,8 +138,9 @@ def test_a_family_that_names_no_context_corrects_too(tmp_path: Path) -> None:
 
 def card(folder: Path, **fields: Any) -> Card:
     """A card for the weights in a folder."""
-    made: dict[str, Any] = {"template": TEMPLATES["sealed"], "base": "new", "weights": weights_hash(folder)}
-    return Card(**{**made, "data": {}, "training": {}, "measured": {}, "packages": {}, **fields})
+    empty: dict[str, Any] = {"data": {}, "training": {}, "measured": {}, "packages": {}}
+    made = Card(template=TEMPLATES["sealed"], base="new", weights=weights_hash(folder), **empty)
+    return replace(made, **fields)
 
 
 def test_a_fingerprint_is_that_of_weights_and_template(folder: Path, tmp_path: Path) -> None:

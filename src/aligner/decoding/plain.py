@@ -1,6 +1,6 @@
 """Plain decoding: one token after the other, for a batch of prompts, with any Hugging Face causal language model."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -57,11 +57,11 @@ def _left_padded(prompts: Sequence[Sequence[int]], device: torch.device) -> tupl
     return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
 
 
-def _chooser(sampling: SamplingParams, device: torch.device) -> Any:
+def _chooser(sampling: SamplingParams, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
     """A function from logits, [rows, vocabulary], to one token a row."""
     if sampling.temperature <= 0:
-        return lambda logits: logits.argmax(dim=-1)
-    warpers = LogitsProcessorList([TemperatureLogitsWarper(sampling.temperature)])
+        return _likeliest
+    warpers: Any = LogitsProcessorList([TemperatureLogitsWarper(sampling.temperature)])
     if sampling.top_k > 0:
         warpers.append(TopKLogitsWarper(sampling.top_k))
     if sampling.top_p < 1:
@@ -70,7 +70,11 @@ def _chooser(sampling: SamplingParams, device: torch.device) -> Any:
     noise.manual_seed(sampling.seed) if sampling.seed is not None else noise.seed()
 
     def sample(logits: torch.Tensor) -> torch.Tensor:
-        scores: Any = warpers(torch.empty(0), logits.float())
+        scores = warpers(torch.empty(0), logits.float())
         return torch.multinomial(scores.softmax(dim=-1), 1, generator=noise).squeeze(1)
 
     return sample
+
+
+def _likeliest(logits: torch.Tensor) -> torch.Tensor:
+    return logits.argmax(dim=-1)

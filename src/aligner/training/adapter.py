@@ -53,6 +53,8 @@ class Fit:
     on_progress: Callable[[Progress], None] = lambda _: None
     check_every: int = 0
     """steps between two questions whether to stop; 0 never asks"""
+    check_after: int = 0
+    """steps before the first such question"""
     is_enough: Callable[[Any], bool] = lambda _: False
     """whether the model has learnt what it should; asked every `check_every` steps"""
 
@@ -76,7 +78,7 @@ def fit(model: Any, tokenizer: Any, rows: Sequence[EncodedRow], plan: Fit) -> An
     checkpoint = newest_complete(plan.folder)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     fitted: Any = trainer.accelerator.unwrap_model(trainer.model)
-    return fitted.merge_and_unload() if plan.lora.rank else fitted
+    return (fitted.merge_and_unload() if plan.lora.rank else fitted).eval()
 
 
 class _Trainer(SFTTrainer):
@@ -155,7 +157,7 @@ class _Watcher(TrainerCallback):
     ) -> TrainerControl | None:
         """Stop where the model has learnt enough."""
         every = self._plan.check_every
-        if every and state.global_step % every == 0:
+        if every and state.global_step > self._plan.check_after and state.global_step % every == 0:
             model.eval()
             control.should_training_stop |= self._plan.is_enough(model)
             model.train()

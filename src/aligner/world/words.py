@@ -9,10 +9,10 @@ Split = Literal["seen", "unseen"]
 
 # Names and objects are pairs, so that what is held out is new as a whole while each part is known: only copying
 # gives it back. The parts are few, so that a small vocabulary holds them.
-_PERSON_STARTS = "Bar Cal Dor Fen Gil Hal Jor Kel Lom Mar Nor Per Quin Ros Sel Tam Ul Ver Wil Zan Bri Cor Dal Em".split()
-_PERSON_ENDS = "bin dan gar lin mond nix rick son tha ven wick zo beth dora fin kas lop mira pat sten tov yan hard gus".split()
-_TOWN_STARTS = "Ash Birch Clay Deep Elm Fox Green High Iron Lake Moss North Oak Pine Red Salt Stone Wolf".split()
-_TOWN_ENDS = "borough bridge bury cliff dale field ford gate ham hill mere mouth port stead ton well wick wood".split()
+_PERSON_STARTS = "Bar Cal Dor Fen Gov Hal Jor Kem Lom Mar Nor Per Quor Rusk Sev Tam Ulk Ver Wim Zan Fyn Cor Dal Em".split()
+_PERSON_ENDS = "bin dek gar fil mond nix rick son tha ven wick zo beth dy fin kas hob mira pat bert tov yan hard gus".split()
+_TOWN_STARTS = "Ash Birch Clay Deep Elm Fox Grey High Iron Lark Mud North Oak Pike Rook Dusk Thorn Wolf".split()
+_TOWN_ENDS = "borough bridge bury cliff dale field ford gate ham hill mere mouth port fold marsh well wick wood".split()
 _MATERIALS = "brass clay cotton glass gold leather linen paper rubber silk silver steel stone tin velvet wool".split()
 _THINGS = "bag ball band bell bowl box chain cup doll drum flag flute hat key lamp mask pin ring rope spoon wheel".split()
 _STEP = 7919
