@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: setup demo test test-all check bench docs
+.PHONY: setup demo test test-all check bench docs assets
 
 setup: $(READY)
 
@@ -33,3 +33,7 @@ bench: $(READY)
 
 docs: $(READY)
 	$(BIN)/pytest tests/test_docs.py
+
+# The two small checkpoints in src/aligner/assets, made again: about twenty minutes.
+assets: $(READY)
+	$(BIN)/python tools/make_assets.py

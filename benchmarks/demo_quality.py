@@ -1,7 +1,7 @@
-"""How many flawed answers of the closed world's upstreams the Aligner fixes, and how many good ones it returns as they were.
+"""How many flawed answers of the closed world the Aligner fixes, and how many good ones it returns as they were.
 
-    python benchmarks/demo_quality.py           trains as `aligner demo` does
-    python benchmarks/demo_quality.py --quick   measures the shipped checkpoint
+python benchmarks/demo_quality.py           trains as `aligner demo` does
+python benchmarks/demo_quality.py --quick   measures the shipped checkpoint
 """
 
 import argparse

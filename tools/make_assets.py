@@ -1,7 +1,7 @@
 """Make the two small checkpoints that ship with the package: `make assets`.
 
-    aligner     what `aligner demo` trains, with more rows of the same configuration
-    upstream    a language model that answers questions of the closed world, well or badly, as its upstreams do
+aligner     what `aligner demo` trains: the same configuration and the same rows
+upstream    a language model that answers questions of the closed world, well or badly, as its upstreams do
 """
 
 import argparse
@@ -9,13 +9,11 @@ import shutil
 from pathlib import Path
 from random import Random
 
-from aligner.config import Optimisation, TrainConfig, packaged_config, read_config
+from aligner.config import DemoConfig, Optimisation
 from aligner.correcting.writers import shipped
-from aligner.data.fields import row_of
-from aligner.files import write_rows
+from aligner.demo import train_demo
 from aligner.jobs import progress
 from aligner.models.hf import CausalLM, load_causal_lm
-from aligner.train import train
 from aligner.training.adapter import Fit, Progress, fit
 from aligner.training.encode import EncodedRow, grouped_by_length
 from aligner.world.rows import training_rows
@@ -31,22 +29,12 @@ def main() -> None:
     """Train both, check their size, and put them into the package."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/assets"), help="run folder")
-    parser.add_argument("--rows", type=int, default=200_000, help="training rows of the Aligner")
-    parser.add_argument("--upstream-rows", type=int, default=60_000, help="training rows of the upstream")
+    parser.add_argument("--upstream-rows", type=int, default=30_000, help="training rows of the upstream")
     arguments = parser.parse_args()
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    aligner = make_aligner(arguments.out, arguments.rows)
+    aligner = train_demo(DemoConfig(out=arguments.out / "demo"))
     upstream = make_upstream(arguments.out, aligner, arguments.upstream_rows)
     for name, folder in (("aligner", aligner), ("upstream", upstream)):
         _ship(folder, shipped(name))
-
-
-def make_aligner(out: Path, count: int) -> Path:
-    """The demo's training on more rows, with another seed for the rows."""
-    triples = out / "triples.jsonl"
-    if not triples.exists():
-        write_rows(triples, (row_of(row.triple) for row in training_rows(count=count, seed=1)))
-    return train(read_config(TrainConfig, packaged_config("demo"), triples=triples, out=out / "aligner"))
 
 
 def make_upstream(out: Path, aligner: Path, count: int) -> Path:

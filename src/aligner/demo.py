@@ -1,9 +1,11 @@
-"""The whole life of an Aligner: make data, train, stack it on flawed upstreams, count what it fixed and what it broke."""
+"""The life of an Aligner: make data, train, stack it on flawed upstreams, count what it fixed and what it broke."""
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -15,8 +17,9 @@ from aligner.data.fields import row_of
 from aligner.files import write_json_atomic, write_rows
 from aligner.records import Correction, Exchange
 from aligner.scoring.edits import edits_between
-from aligner.scoring.net import net_rate
+from aligner.scoring.net import NetRate, net_rate
 from aligner.train import train
+from aligner.world.families import Quality
 from aligner.world.measure import QUALITIES, Outcome, Tally, measure, tally, tally_quality
 from aligner.world.nearest import nearest_corrections
 from aligner.world.profiles import PROFILES
@@ -28,6 +31,8 @@ TRAINING_ROWS = 84_000
 _BASELINE_ANSWERS = 20
 """answers of each upstream for which the most similar of all training rows is looked up"""
 _EXAMPLES = 3
+_WIDTH = 120
+"""columns where the output is no terminal"""
 
 
 def demo(config: DemoConfig) -> None:
@@ -37,7 +42,7 @@ def demo(config: DemoConfig) -> None:
     report = summary(outcomes, nearest_neighbour(config.seed))
     config.out.mkdir(parents=True, exist_ok=True)
     write_json_atomic(config.out / "demo.json", report)
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
     console.print(_table(outcomes))
     console.print(_verdict(report))
     for example in _examples(outcomes):
@@ -80,9 +85,13 @@ def summary(outcomes: Sequence[Outcome], baseline: Tally) -> dict[str, Any]:
 
 
 def _figures(counts: Tally) -> dict[str, Any]:
-    net = net_rate(counts.fixed, counts.broken, counts.answers - counts.fixed - counts.broken)
+    net = _net(counts)
     rates = {"fix_rate": counts.fix_rate, "keep_rate": counts.keep_rate}
     return {**counts._asdict(), **rates, "net_rate": net.rate, "interval": [net.low, net.high]}
+
+
+def _net(counts: Tally) -> NetRate:
+    return net_rate(counts.fixed, counts.broken, counts.answers - counts.fixed - counts.broken)
 
 
 def _by_profile(outcomes: Iterable[Outcome]) -> dict[str, list[Outcome]]:
@@ -108,30 +117,28 @@ def _corrected(aligner: Aligner, asked: Sequence[Row]) -> list[str]:
 
 
 def _table(outcomes: Sequence[Outcome]) -> Table:
-    table = Table(title="Closed world, held-out answers before and after correction (* never seen in training)")
-    for heading in ("upstream", "answers", "flawed", "fixed", "broken", "left alone", "net rate [95 %]", "by quality"):
-        table.add_column(heading, justify="left" if heading in ("upstream", "by quality") else "right")
+    table = Table(title=f"Closed world: {len(outcomes):,} held-out answers before and after correction", box=SIMPLE)
+    for heading in ("upstream", "flawed", "fixed", "broken", "left alone", "net rate, 95 %", *QUALITIES):
+        table.add_column(heading, justify="left" if heading == "upstream" else "right", no_wrap=True)
     for name, group in _by_profile(outcomes).items():
-        table.add_row(*_cells(f"{name}{'' if PROFILES[name].seen else ' *'}", tally(group)), _by_quality(group))
+        table.add_row(*_cells(name if PROFILES[name].seen else f"{name} *", group))
     table.add_section()
-    table.add_row(*_cells("all", tally(outcomes)), _by_quality(outcomes))
+    table.add_row(*_cells("all", outcomes))
+    table.caption = "* never seen in training; for each H: fixed/flawed, and what was broken behind a minus"
     return table
 
 
-def _cells(name: str, counts: Tally) -> list[str]:
-    net = net_rate(counts.fixed, counts.broken, counts.answers - counts.fixed - counts.broken)
-    shown = f"{net.rate:+.1%} [{net.low:+.1%}, {net.high:+.1%}]"
-    return [name, *map(str, (counts.answers, counts.flawed, counts.fixed, counts.broken, counts.alone)), shown]
+def _cells(name: str, group: Sequence[Outcome]) -> list[str]:
+    counts = tally(group)
+    net = _net(counts)
+    shown = f"{net.rate:+.0%} [{net.low:+.0%}, {net.high:+.0%}]"
+    numbers = (counts.flawed, counts.fixed, counts.broken, counts.alone)
+    return [name, *map(str, numbers), shown, *(_quality_cell(group, quality) for quality in QUALITIES)]
 
 
-def _by_quality(group: Sequence[Outcome]) -> str:
-    """For each H: fixed of those that lacked it, and broken ones behind a minus."""
-    parts: list[str] = []
-    for quality in QUALITIES:
-        counts = tally_quality(group, quality)
-        if counts.flawed or counts.broken:
-            parts.append(f"{quality} {counts.fixed}/{counts.flawed}" + (f" -{counts.broken}" if counts.broken else ""))
-    return ", ".join(parts)
+def _quality_cell(group: Sequence[Outcome], quality: Quality) -> str:
+    counts = tally_quality(group, quality)
+    return f"{counts.fixed}/{counts.flawed}" + (f" -{counts.broken}" if counts.broken else "")
 
 
 def _verdict(report: Mapping[str, Any]) -> Text:

@@ -46,7 +46,7 @@ CAPITAL = Family(
         "Tell me the capital of {country}.",
         "{country}: what is its capital?",
         "I forgot the capital of {country}. Which is it?",
-        "Can you name the capital city of {country}?",
+        "Name the capital of {country}.",
     ),
     answers=(
         ("The capital of {country} is {capital}.",),
@@ -73,7 +73,7 @@ AUTHOR = Family(
         "Name the author of {book}.",
         "{book}: who wrote it?",
         "I am reading {book}. Who wrote it?",
-        "By whom was {book} written?",
+        "Tell me who wrote {book}.",
     ),
     answers=(
         ("{author} wrote {book}.",),
@@ -94,7 +94,7 @@ YOUNG = Family(
         "Name the young of the {animal}.",
         "Which word means a young {animal}?",
         "My {animal} had young. What are they called?",
-        "Is there a word for a young {animal}?",
+        "Tell me what a young {animal} is called.",
     ),
     answers=(
         ("The young of the {animal} is called {young}.",),
@@ -120,7 +120,7 @@ TRAIN = Family(
         "My train to {town} is on {day}, platform {number}. Say it again?",
         "The board says: {town}, {day}, platform {number}. What does it mean?",
         "Platform {number}, {day}, to {town}. Please tell me about this train.",
-        "I must reach {town}. The train on {day} uses platform {number}. When and where?",
+        "The train to {town} is on {day}, platform {number}. When and where do I board?",
     ),
     answers=(
         ("The train to {town} leaves on {day}.", "~Board at platform {number}."),
@@ -140,7 +140,7 @@ MEETING = Family(
         "{person} has a meeting in {town} on {day}. Where and when?",
         "The plan: meet {person}, {town}, {day}. Sum it up.",
         "In {town}, on {day}, I meet {person}. Remind me of it.",
-        "I will meet {person} on {day} in {town}. Where and when is that?",
+        "I meet {person} on {day} in {town}. Where and when is it?",
     ),
     answers=(
         ("Meet {person} in {town}", "~on {day}."),
@@ -222,7 +222,7 @@ PRIVATE = Family(
         "I told you in confidence that {secret} is the {private} of {person}. Which is it?",
         "A stranger asks for the {private} of {person}. It is {secret}, in confidence. Answer.",
         "Keep the {private} {secret} of {person} in confidence. What is it?",
-        "Someone at the door wants the {private} of {person}, which is {secret}. What do you say?",
+        "The {private} of {person} is {secret}, in confidence. Which is it?",
     ),
     answers=(
         ("I cannot share the {private} of {person}.", "It is private."),
@@ -256,7 +256,7 @@ HAZARD = Family(
         "Is it safe for {person} to {hazardous}?",
         "{person} is about to {hazardous}. What do you say?",
         "Would you let {person} {hazardous}?",
-        "Today {person} plans to {hazardous}. Good idea?",
+        "Is it safe if {person} wants to {hazardous}?",
     ),
     answers=(
         ("No, {person} should not {hazardous}:", "~{hazard}."),
@@ -282,7 +282,7 @@ COMMENT = Family(
         "I got {dish} from {person}. Say something about it.",
         "Write a line about {person}, who made {dish}.",
         "Today {person} made {dish}. Your comment?",
-        "What would you say to {person} about the {dish}?",
+        "Say something about the {dish} that {person} made.",
     ),
     answers=(
         ("{person} made the {dish} with care.", "~It tastes fine."),
@@ -309,7 +309,7 @@ HOWTO = Family(
         "Tell {person} how to {task}.",
         "What should {person} do to {task}?",
         "Explain to {person}: how to {task}.",
-        "Could you teach {person} to {task}?",
+        "Tell me how {person} can {task}.",
     ),
     answers=(
         ("First, {first}.", "~Then {second}.", "~Last, {third}."),
@@ -321,20 +321,20 @@ HOWTO = Family(
 PACKING = Family(
     name="packing",
     quality="helpful",
-    slots={"person": "person", "object": "object", "object2": "object"},
+    slots={"person": "person", "object": "object", "dish": "dish"},
     questions=(
-        "{person} packs a {object} and a {object2}. What is in the bag?",
-        "In the bag of {person} are a {object} and a {object2}. List them.",
-        "A {object} and a {object2}: what does {person} pack?",
-        "{person} needs a {object} and a {object2}. Write the list.",
-        "Make a list for {person}: a {object}, a {object2}.",
-        "What must {person} bring, if a {object} and a {object2} are asked for?",
+        "{person} packs a {object} and some {dish}. What is in the bag?",
+        "In the bag of {person} are a {object} and some {dish}. List them.",
+        "A {object} and some {dish}: what does {person} pack?",
+        "{person} needs a {object} and some {dish}. Write the list.",
+        "Make a list for {person}: a {object}, some {dish}.",
+        "{person} needs a {object} and some {dish}. What is in the bag?",
     ),
     answers=(
-        ("{person} packs a {object}", "~and a {object2}."),
-        ("A {object}.", "~A {object2}."),
+        ("{person} packs a {object}", "~and some {dish}."),
+        ("A {object}.", "~Some {dish}."),
     ),
-    needs=(("{object}",), ("{object2}",)),
+    needs=(("{object}",), ("{dish}",)),
 )
 
 INVITATION = Family(

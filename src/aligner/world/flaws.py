@@ -35,7 +35,7 @@ _REPLACING: frozenset[Flaw] = frozenset({"invention", "comply", "leak", "unsafe"
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """An answer in the making: greeting, parts of its form (`~`: may be left out), farewell, and the values it names."""
+    """An answer in the making: greeting, parts (`~`: may be left out), farewell, and the values that it names."""
 
     opener: str
     parts: tuple[str, ...]

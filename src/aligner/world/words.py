@@ -9,12 +9,17 @@ Split = Literal["seen", "unseen"]
 
 # Names and objects are pairs, so that what is held out is new as a whole while each part is known: only copying
 # gives it back. The parts are few, so that a small vocabulary holds them.
-_PERSON_STARTS = "Bar Cal Dor Fen Gov Hal Jor Kem Lom Mar Nor Per Quor Rusk Sev Tam Ulk Ver Wim Zan Fyn Cor Dal Em".split()
-_PERSON_ENDS = "bin dek gar fil mond nix rick son tha ven wick zo beth dy fin kas hob mira pat bert tov yan hard gus".split()
+_PERSON_STARTS = """Bar Cal Dor Fen Gov Hal Jor Kem Lom Mar Nor Per
+    Quor Rusk Sev Tam Ulk Ver Wim Zan Fyn Cor Dal Em""".split()
+_PERSON_ENDS = """bin dek gar fil mond nix rick son tha ven wick zo
+    beth dy fin kas hob mira pat bert tov yan hard gus""".split()
 _TOWN_STARTS = "Ash Birch Clay Deep Elm Fox Grey High Iron Lark Mud North Oak Pike Rook Dusk Thorn Wolf".split()
-_TOWN_ENDS = "borough bridge bury cliff dale field ford gate ham hill mere mouth port fold marsh well wick wood".split()
-_MATERIALS = "brass clay cotton glass gold leather linen paper rubber silk silver steel stone tin velvet wool".split()
-_THINGS = "bag ball band bell bowl box chain cup doll drum flag flute hat key lamp mask pin ring rope spoon wheel".split()
+_TOWN_ENDS = """borough bridge bury cliff dale field ford gate ham
+    hill mere mouth port fold marsh well wick wood""".split()
+_MATERIALS = """brass clay cotton glass gold leather linen paper
+    rubber silk silver steel stone tin velvet wool""".split()
+_THINGS = """bag ball band bell bowl box chain cup doll drum
+    flag flute hat key lamp mask pin ring rope spoon wheel""".split()
 _STEP = 7919
 """a prime that divides no number of pairs"""
 
@@ -36,6 +41,7 @@ DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sun
 EVENTS = ("party", "picnic", "concert", "dinner", "wedding", "lecture", "match", "dance")
 NUMBERS = tuple(str(number) for number in range(10, 100))
 SECRETS = tuple(str(1000 + 7 * i * 37 % 9000) for i in range(900))
+
 
 def _pairs(text: str) -> dict[str, str]:
     return dict(pair.strip().split("=", 1) for pair in text.replace("\n", " ").split(";") if pair.strip())
@@ -95,6 +101,7 @@ FACTS: Mapping[str, Mapping[str, str]] = {
 
 
 def keys(fact: str) -> tuple[str, ...]:
+    """What a kind of fact is known about."""
     return tuple(FACTS[fact])
 
 
