@@ -73,6 +73,8 @@ def _ship(folder: Path, place: Path) -> None:
         raise SystemExit(f"{folder} has {size:,} bytes, more than {_LARGEST:,}")
     shutil.rmtree(place, ignore_errors=True)
     shutil.copytree(folder, place)
+    for path in place.iterdir():
+        path.chmod(0o644)
     print(f"{place}: {size:,} bytes")
 
 

@@ -71,7 +71,7 @@ def test_a_completion_is_the_text_of_the_ids(writer: LMWriter) -> None:
 @pytest.mark.parametrize("sampling", [GREEDY, SamplingParams(temperature=2.0, seed=5), SamplingParams(max_tokens=3)])
 def test_a_stream_adds_up_to_what_is_written(writer: LMWriter, sampling: SamplingParams) -> None:
     """The pieces are the text of the completion, which is the one written at once."""
-    for exchange in EXCHANGES:
+    for exchange in EXCHANGES[:4]:
         pieces, completion = streamed(writer, exchange, sampling)
         assert "".join(pieces) == completion.text
         assert [completion] == writer.write([exchange], sampling)
