@@ -22,6 +22,12 @@ class Served:
     clients: set[Any] = field(default_factory=set)
 
 
+def transport_of(request: web.Request) -> asyncio.Transport:
+    """The connection of a request, which is open."""
+    assert request.transport is not None
+    return request.transport
+
+
 @asynccontextmanager
 async def serving(*answers: Answer) -> AsyncIterator[Served]:
     """A server that gives one answer after the other, and the last of them from then on."""
@@ -30,7 +36,7 @@ async def serving(*answers: Answer) -> AsyncIterator[Served]:
     async def handle(request: web.Request) -> web.StreamResponse:
         served.payloads.append(await request.json())
         served.headers.append(dict(request.headers))
-        served.clients.add(request.transport.get_extra_info("peername"))
+        served.clients.add(transport_of(request).get_extra_info("peername"))
         answer = left.pop(0) if len(left) > 1 else left[0]
         return await answer(request)
 
@@ -52,7 +58,8 @@ def body(content: Any, status: int = 200, **options: Any) -> Answer:
     async def answer(_: web.Request) -> web.Response:
         text = content if isinstance(content, str | bytes) else json.dumps(content)
         data = text.encode() if isinstance(text, str) else text
-        return web.Response(body=data, status=status, **({"content_type": "application/json"} | options))
+        everything: dict[str, Any] = {"content_type": "application/json"} | options
+        return web.Response(body=data, status=status, **everything)
 
     return answer
 
@@ -88,7 +95,7 @@ def stream(*writes: bytes, cut: bool = False, content_type: str = "text/event-st
             await response.write(portion)
             await asyncio.sleep(0.001)
         if cut:
-            request.transport.abort()
+            transport_of(request).abort()
         else:
             await response.write_eof()
         return response
@@ -113,7 +120,7 @@ def stalled(*writes: bytes) -> Answer:
 
 async def hang_up(request: web.Request) -> web.StreamResponse:
     """No answer: the connection is closed."""
-    request.transport.abort()
+    transport_of(request).abort()
     return web.Response()
 
 
@@ -125,7 +132,7 @@ def truncated(status: int) -> Answer:
         response = web.StreamResponse(status=status, headers=head)
         await response.prepare(request)
         await response.write(b'{"choices": [')
-        request.transport.abort()
+        transport_of(request).abort()
         return response
 
     return answer

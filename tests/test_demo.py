@@ -32,7 +32,8 @@ def test_the_shipped_aligner_does_what_the_package_says(tmp_path: Path, capsys: 
     """The checkpoint in the package beats the most similar training row by far, and the demo prints its table."""
     demo(DemoConfig(out=tmp_path, answers=10, shipped=True))
     report = json.loads((tmp_path / "demo.json").read_text())
-    assert report["nearest_neighbour_fix_rate"] < 0.4 < 0.9 < report["fix_rate"]
+    assert report["nearest_neighbour_fix_rate"] < 0.4
+    assert report["fix_rate"] > 0.9
     assert report["keep_rate"] > 0.95
     printed = capsys.readouterr().out
     assert all(name in printed for name in PROFILES)

@@ -1,6 +1,7 @@
 """Real answers go through from end to end, and nothing is lost."""
 
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -12,15 +13,13 @@ from aligner.correct import correct_answers
 _GSM8K = "gsm8k/recorded_answers.jsonl"
 
 
-def _lines(path: Path) -> list[dict]:
+def _lines(path: Path) -> list[dict[str, Any]]:
     return [orjson.loads(line) for line in path.read_bytes().splitlines()]
 
 
 def _gsm8k(real_data: Path, folder: Path, model: str) -> Path:
     out = folder / f"{model}.jsonl"
-    convert(
-        ConvertConfig(source=real_data / _GSM8K, out=out, answer=f"{model}.solution", correction="ground_truth")
-    )
+    convert(ConvertConfig(source=real_data / _GSM8K, out=out, answer=f"{model}.solution", correction="ground_truth"))
     return out
 
 

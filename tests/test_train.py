@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -16,16 +17,16 @@ from aligner.correct import Aligner
 from aligner.data.fields import row_of
 from aligner.errors import AlignerError, CheckpointError, MisuseError
 from aligner.files import write_rows
-from aligner.models.hf import load_causal_lm
+from aligner.models.hf import CausalLM, load_causal_lm
 from aligner.records import Message, Triple
 from aligner.templates import TEMPLATES, PromptEncoder
 from aligner.train import train
-from aligner.training.adapter import Fit, fit
+from aligner.training.adapter import Fit, Progress, fit
 from aligner.training.card import Card, weights_hash
 from aligner.training.encode import EncodedRow, encode_rows
 
-_TRIPLES = [Triple(f"What is {i} and 1?", f"It is {i}.", f"It is {i + 1}." if i % 2 else f"It is {i}.") for i in range(24)]
-_SHORT = {"batch": 4, "accumulate": 1, "max_steps": 2, "learning_rate": 1e-3}
+_TRIPLES = [Triple(f"What is {i} and 1?", f"It is {i}.", f"It is {i + i % 2}.") for i in range(24)]
+_SHORT: dict[str, Any] = {"batch": 4, "accumulate": 1, "max_steps": 2, "learning_rate": 1e-3}
 _CHAT = (Message("user", "Hi"), Message("assistant", "Hello"), Message("user", "Who are you?"))
 
 
@@ -69,7 +70,7 @@ def test_any_family_trains_saves_loads_and_corrects(triples: Path, family: Famil
 
 
 def test_the_card_says_how_the_checkpoint_came_to_be(triples: Path) -> None:
-    """aligner.json holds the template, the data's hash and sizes, the settings, and the rates measured on held-out rows."""
+    """aligner.json holds the template, the data's hash, the settings, and the rates on held-out rows."""
     config = _config(triples)
     checkpoint = train(config)
     card = Card.load(checkpoint)
@@ -99,7 +100,7 @@ def test_a_finished_run_is_left_alone(triples: Path, capsys: pytest.CaptureFixtu
     assert train(_config(triples)) == checkpoint
     assert "finished already" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in checkpoint.iterdir()} == before
-    with pytest.raises(MisuseError, match="seed = 43.*choose another --out"):
+    with pytest.raises(MisuseError, match=r"seed = 43.*choose another --out"):
         train(_config(triples, seed=43))
     write_rows(triples, map(row_of, _TRIPLES[1:]))
     with pytest.raises(MisuseError, match="holds another run"):
@@ -156,7 +157,9 @@ def test_a_masked_sample_is_shown_before_the_first_step(triples: Path, capsys: p
         ({"triples": Path("nowhere.jsonl")}, MisuseError, "no such file"),
     ],
 )
-def test_misuse_is_told_in_one_line(triples: Path, changes: dict, error: type[AlignerError], said: str) -> None:
+def test_misuse_is_told_in_one_line(
+    triples: Path, changes: dict[str, Any], error: type[AlignerError], said: str
+) -> None:
     """What is wrong with a configuration is said with its cure."""
     with pytest.raises(error, match=said) as caught:
         train(_config(triples, **changes))
@@ -166,7 +169,7 @@ def test_misuse_is_told_in_one_line(triples: Path, changes: dict, error: type[Al
 def test_a_folder_that_is_no_model_is_refused(triples: Path) -> None:
     """A base without a model in it is an error that names the folder."""
     (triples.parent / "empty").mkdir()
-    with pytest.raises(CheckpointError, match="no config.json"):
+    with pytest.raises(CheckpointError, match=r"no config\.json"):
         train(_config(triples, str(triples.parent / "empty")))
 
 
@@ -180,7 +183,7 @@ def test_bad_rows_are_skipped_into_a_file(triples: Path) -> None:
     assert json.loads(line)["problem"] == 'no "correction"'
 
 
-def _rows(lm: object) -> list[EncodedRow]:
+def _rows(lm: CausalLM) -> list[EncodedRow]:
     encoder = PromptEncoder(TEMPLATES["sealed"], lm.tokenizer)
     return encode_rows(encoder, lm.tokenizer.eos_token_id, _TRIPLES[:16], max_length=128).rows
 
@@ -225,6 +228,10 @@ def test_a_tiny_model_overfits_eight_triples(tmp_path: Path) -> None:
     lm = load_causal_lm(base, "cpu")
     losses: list[float] = []
     stage = Optimisation(batch=8, accumulate=1, learning_rate=1e-2, schedule="constant", warmup=0.0)
-    plan = Fit(stage=stage, folder=tmp_path / "fit", seed=1, save_every=1000, on_progress=lambda now: losses.append(now.loss))
+
+    def seen(now: Progress) -> None:
+        losses.append(now.loss)
+
+    plan = Fit(stage=stage, folder=tmp_path / "fit", seed=1, save_every=1000, on_progress=seen)
     fit(lm.model, lm.tokenizer, _rows(lm)[:8] * 150, plan)
     assert losses[-1] < 0.05

@@ -114,8 +114,8 @@ def base_model(config: TrainConfig, template: Template, triples: Sequence[Triple
     """The model to start from: one that exists, or a new one."""
     if config.base != "new":
         return _trainable(config.base, config)
-    model, tokenizer = new_model(config.new, template, triples, seed=config.seed)
-    return CausalLM(model.to(torch_device(config.device)), tokenizer)
+    lm = CausalLM(*new_model(config.new, template, triples, seed=config.seed))
+    return lm._replace(model=lm.model.to(torch_device(config.device)))
 
 
 def copy_rate(aligner: Aligner, triples: Sequence[Triple]) -> float:

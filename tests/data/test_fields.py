@@ -67,7 +67,7 @@ def test_field_that_is_no_text_says_what_it_is(answer: object, problem: str) -> 
 
 
 def test_question_is_text_or_conversation_under_either_name() -> None:
-    """A conversation may stand in `question`, or in `messages` where there is no question; one user turn is its text."""
+    """A conversation may stand in `question`, or in `messages` where there is none; one user turn is its text."""
     turns = [{"role": "system", "content": ""}, {"role": "user", "content": "what?", "name": "more"}]
     conversation = (Message("system", ""), Message("user", "what?"))
     assert question_of({"question": "what?"}) == "what?"

@@ -50,7 +50,7 @@ def test_finished_file_is_the_one_that_is_written_at_once(tmp_path: Path, name: 
 def test_cut_off_at_any_byte_it_goes_on_to_the_same_file(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
-    """Whatever part of the rows reached the disk, whole rows count, a torn one is written again, and zeros do not count."""
+    """Whatever part of the rows reached the disk, whole rows count; torn ones and zeros are written again."""
     folder = tmp_path_factory.getbasetemp()
     out, partial = folder / "cut.jsonl", folder / "cut.jsonl.partial"
     with ResumableRows(out, RUN) as writer:
@@ -78,7 +78,7 @@ with open_rows(sys.argv[1], {"work": "count"}) as writer:
 
 @pytest.mark.parametrize("name", KINDS)
 def test_killed_at_random_moments_it_ends_with_the_same_bytes(tmp_path: Path, name: str) -> None:
-    """`kill -9` again and again, then the same command: the same bytes as an undisturbed run, and nothing beside them."""
+    """`kill -9` again and again, then the same command: the bytes of an undisturbed run, and nothing beside."""
     command = [sys.executable, "-c", WORKER, tmp_path / name]
     partial = tmp_path / f"{name}.partial"
     random = Random(name)

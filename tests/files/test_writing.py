@@ -96,7 +96,8 @@ def test_failure_of_the_rows_leaves_the_earlier_file(tmp_path: Path, name: str) 
     """When the source of the rows fails half-way, the file is what it was, and the error goes through."""
 
     def rows() -> Iterator[dict[str, object]]:
-        yield from ({"n": i} for i in range(3000))
+        for i in range(3000):
+            yield {"n": i}
         raise ConnectionError("upstream is down")
 
     (tmp_path / name).write_bytes(b"earlier")
@@ -155,9 +156,11 @@ def test_parquet_on_a_full_disk_is_the_same_error(tmp_path: Path) -> None:
     """An error inside the Parquet library arrives as the error of any other file."""
     lines = tmp_path / "a.lines"
     lines.write_bytes(b'{"n": 1}\n')
-    with OutputFile(Path("/dev/full"), "wb", out=tmp_path / "a.parquet") as file:
-        with pytest.raises(OutputFileError, match=r"a\.parquet: cannot be written: No space left on device"):
-            parquet_from_lines(lines, file)
+    with (
+        OutputFile(Path("/dev/full"), "wb", out=tmp_path / "a.parquet") as file,
+        pytest.raises(OutputFileError, match=r"a\.parquet: cannot be written: No space left on device"),
+    ):
+        parquet_from_lines(lines, file)
 
 
 def test_device_is_written_to_and_never_replaced() -> None:

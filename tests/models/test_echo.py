@@ -18,7 +18,7 @@ async def pieces_of(model: ChatModel, messages: list[Message]) -> str:
 
 
 @given(EARLIER, st.text(), st.booleans())
-def test_an_echo_is_the_last_user_message(earlier: list[Message], text: str, draft: bool) -> None:  # noqa: FBT001
+def test_an_echo_is_the_last_user_message(earlier: list[Message], text: str, draft: bool) -> None:
     """Whatever was said before, and whether a draft is given or not, streamed or not."""
     model, messages = load_model("echo:"), [*earlier, Message("user", text)]
     answer = asyncio.run(model.complete(messages, prediction="draft" if draft else None))

@@ -7,9 +7,9 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import pytest
 import torch
@@ -200,7 +200,7 @@ def test_a_reader_that_stops_ends_the_decoding(model: HFModel) -> None:
     async def run() -> str:
         pieces = model.stream(ASKED, SamplingParams(temperature=2.0, seed=1))
         first = await anext(pieces)
-        await pieces.aclose()
+        await cast("AsyncGenerator[str, None]", pieces).aclose()
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(model.complete(ASKED, SamplingParams(temperature=2.0, seed=1)), 0.0)
         return first
@@ -307,7 +307,7 @@ def test_a_name_is_needed() -> None:
 
 def test_a_name_that_leads_nowhere_is_one_clear_line() -> None:
     """With the hub or without it, a model that nobody has is an error within seconds, not after many attempts."""
-    with pytest.raises((MisuseError, ModelError), match='^"nobody/no-such-model-at-all" is no local directory, .*$'):
+    with pytest.raises((MisuseError, ModelError), match=r'^"nobody/no-such-model-at-all" is no local directory, .*$'):
         load_causal_lm("nobody/no-such-model-at-all")
 
 

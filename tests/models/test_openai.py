@@ -5,7 +5,7 @@ import gc
 import socket
 import time
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from chat_server import Answer, body, chunk, completion, event, hang_up, serving, stalled, stream, truncated
@@ -15,6 +15,9 @@ from aligner.models import load_model
 from aligner.models.openai import OpenAIModel, load, sampling_fields
 from aligner.models.server import Retries, Timeouts
 from aligner.records import Completion, Message, SamplingParams, Usage
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
 
 ASKED = [Message("system", "Be brief."), Message("user", "Grüße?")]
 QUICK = Retries(attempts=3, first_wait=0.001, longest_wait=0.2, jitter=0.0)
@@ -372,7 +375,7 @@ def test_a_reader_that_stops_leaves_nothing_open() -> None:
         async with serving(stalled(HI[0])) as served:
             pieces = model_at(served.base_url).stream(ASKED)
             first = await anext(pieces)
-            await pieces.aclose()
+            await cast("AsyncGenerator[str, None]", pieces).aclose()
             return first
 
     assert asyncio.run(run()) == "H"

@@ -1,7 +1,7 @@
 """Laws of encoding triples for training."""
 
 from collections import Counter
-from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -25,13 +25,12 @@ from aligner.training.encode import (
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> object:
-    folder: Path = tiny_model(tmp_path_factory.mktemp("tiny"))
-    return AutoTokenizer.from_pretrained(folder)
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return AutoTokenizer.from_pretrained(tiny_model(tmp_path_factory.mktemp("tiny")))
 
 
 _ROWS = st.lists(
-    st.builds(lambda size, prompt: EncodedRow(tuple(range(size)), min(prompt, size)), st.integers(1, 30), st.integers(0, 30)),
+    st.integers(1, 30).map(lambda size: EncodedRow(tuple(range(size)), size // 2)),
     min_size=1,
     max_size=60,
 )
@@ -39,7 +38,7 @@ _ROWS = st.lists(
 
 @given(question=st.text(), answer=st.text(), correction=st.text())
 def test_the_loss_is_on_the_correction_and_the_end_alone(
-    tokenizer, question: str, answer: str, correction: str
+    tokenizer: Any, question: str, answer: str, correction: str
 ) -> None:
     """What bears loss decodes to the correction and the end-of-text token, whatever the three texts hold."""
     encoder = PromptEncoder(TEMPLATES["sealed"], tokenizer)
@@ -50,7 +49,7 @@ def test_the_loss_is_on_the_correction_and_the_end_alone(
     assert list(row.ids[: row.prompt_length]) == encoder.prompt_ids(question, answer)
 
 
-def test_rows_that_are_too_long_are_named(tokenizer) -> None:
+def test_rows_that_are_too_long_are_named(tokenizer: Any) -> None:
     """Rows beyond the limit are left out, and their places are told."""
     encoder = PromptEncoder(TEMPLATES["sealed"], tokenizer)
     triples = [Triple("a", "b", "c"), Triple("a", "b" * 400, "c"), Triple("a", "b", "c" * 400)]
@@ -91,7 +90,7 @@ def test_padding_bears_no_loss(rows: list[EncodedRow]) -> None:
         assert torch.all(labels[len(row.ids) :] == IGNORED)
 
 
-def test_a_preview_shows_where_the_loss_is(tokenizer) -> None:
+def test_a_preview_shows_where_the_loss_is(tokenizer: Any) -> None:
     """The part of the preview that bears loss is the correction with the end-of-text token."""
     encoder = PromptEncoder(TEMPLATES["sealed"], tokenizer)
     row = encode_row(encoder, tokenizer.eos_token_id, Triple("Who?", "I am a spider.", "I am a model."))

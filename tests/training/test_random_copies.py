@@ -1,7 +1,5 @@
 """Laws of random tokens to copy."""
 
-from pathlib import Path
-
 import pytest
 from tiny import tiny_model
 from transformers import AutoTokenizer
@@ -12,7 +10,7 @@ from aligner.training.random_copies import LONGEST, plain_vocabulary, random_cop
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> PromptEncoder:
-    folder: Path = tiny_model(tmp_path_factory.mktemp("tiny"))
+    folder = tiny_model(tmp_path_factory.mktemp("tiny"))
     return PromptEncoder(TEMPLATES["sealed"], AutoTokenizer.from_pretrained(folder))
 
 

@@ -41,7 +41,7 @@ def test_an_answer_is_flawed_if_it_lacks_any_quality() -> None:
 
 
 def test_the_nearest_neighbour_is_a_weak_corrector() -> None:
-    """The correction of the most similar training row fixes under 40 % of flawed answers: facts alone can be looked up."""
+    """The correction of the most similar training row fixes under 40 %: only facts can be looked up."""
     training = list(training_rows(count=20_000, seed=0))
 
     def correct(asked: Sequence[Row]) -> list[str]:

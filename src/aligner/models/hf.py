@@ -167,7 +167,7 @@ def _hub_source(name: str) -> Path | str:
         hub.HfApi().model_info(name, timeout=_SECONDS_TO_REACH_THE_HUB)
     except RepositoryNotFoundError as error:
         raise MisuseError(f'"{name}" is no local directory, and no model on the hub that you may read') from error
-    except Exception as error:  # of whichever network library the hub's client stands on
+    except Exception as error:  # noqa: BLE001  # of whichever network library the hub's client stands on
         reason = _first_line(error)
     else:
         return name

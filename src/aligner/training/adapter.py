@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -19,7 +19,8 @@ from aligner.training.encode import IGNORED, EncodedRow, collate
 
 try:
     from datasets import Dataset
-    from trl import SFTConfig, SFTTrainer
+    from trl.trainer.sft_config import SFTConfig
+    from trl.trainer.sft_trainer import SFTTrainer
 except ImportError as error:
     raise MissingExtraError("training needs an extra: pip install 'aligner-llm[train]'") from error
 
@@ -77,7 +78,7 @@ def fit(model: Any, tokenizer: Any, rows: Sequence[EncodedRow], plan: Fit) -> An
     trainer.remove_callback(PrinterCallback)
     checkpoint = newest_complete(plan.folder)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    fitted: Any = trainer.accelerator.unwrap_model(trainer.model)
+    fitted = cast("Any", trainer.accelerator).unwrap_model(trainer.model)
     return (fitted.merge_and_unload() if plan.lora.rank else fitted).eval()
 
 
@@ -96,7 +97,11 @@ class _Trainer(SFTTrainer):
         """Write none: an Aligner's card is aligner.json."""
 
     def compute_loss(
-        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,  # noqa: FBT001, FBT002  # as the trainer calls it
+        num_items_in_batch: Any = None,
     ) -> Any:
         """The summed loss over the number of unmasked tokens of the whole accumulated batch."""
         targets = inputs["labels"][:, 1:]
@@ -133,7 +138,7 @@ class _Watcher(TrainerCallback):
         self._started, self._first = time.monotonic(), 0
 
     def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> TrainerControl | None:
         """Start the clock."""
         self._started, self._first = time.monotonic(), self._tokens(state.global_step)
@@ -145,7 +150,7 @@ class _Watcher(TrainerCallback):
         state: TrainerState,
         control: TrainerControl,
         logs: dict[str, float] | None = None,
-        **_: Any,
+        **kwargs: Any,
     ) -> TrainerControl | None:
         """Report the mean loss since the last report."""
         if logs and "loss" in logs:
@@ -153,7 +158,7 @@ class _Watcher(TrainerCallback):
         return None
 
     def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **_: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **kwargs: Any
     ) -> TrainerControl | None:
         """Stop where the model has learnt enough."""
         every = self._plan.check_every

@@ -42,8 +42,9 @@ class Card:
         path = folder / NAME
         try:
             fields = cast("dict[str, Any]", json.loads(path.read_text(encoding="utf-8")))
-            template = fields.pop("template")
-            return cls(template=Template(**{**template, "controls": tuple(template["controls"])}), **fields)
+            template: dict[str, Any] = fields.pop("template")
+            controls = tuple[str, ...](template.pop("controls"))
+            return cls(template=Template(**template, controls=controls), **fields)
         except FileNotFoundError:
             cure = "an Aligner's folder is what `aligner train` makes"
             raise CheckpointError(f"{folder}: not an Aligner, it has no {NAME}; {cure}") from None

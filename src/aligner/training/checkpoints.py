@@ -19,7 +19,7 @@ class CompleteMarker(TrainerCallback):
     """
 
     def on_save(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> TrainerControl | None:
         """Mark the folder just written."""
         if state.is_world_process_zero and not control.should_training_stop:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import tomli_w
@@ -70,7 +70,8 @@ class Run:
 
     def show(self, title: str, sample: Text) -> None:
         """Show a masked sample, on standard error."""
-        Console(stderr=True, highlight=False, soft_wrap=True).print(Text(f"{title}, one row (loss on green): ") + sample)
+        console = Console(stderr=True, highlight=False, soft_wrap=True)
+        console.print(Text(f"{title}, one row (loss on green): ") + sample)
 
     def _append(self, name: str, row: Mapping[str, object]) -> None:
         with (self.folder / name).open("ab") as file:
@@ -107,7 +108,7 @@ def data_hash(triples: Iterable[Triple]) -> str:
 def _plain(value: Any) -> Any:
     """A configuration as TOML can hold it."""
     if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
+        return {name: _plain(item) for name, item in cast("dict[str, Any]", value).items()}
     if isinstance(value, tuple):
-        return list(value)
+        return list(cast("tuple[Any, ...]", value))
     return str(value) if isinstance(value, Path) else value
