@@ -37,10 +37,10 @@ def triples(tmp_path: Path) -> Path:
     return path
 
 
-def _config(triples: Path, base: str = "new", **changes: object) -> TrainConfig:
+def _config(source: Path, base: str = "new", **changes: Any) -> TrainConfig:
     config = TrainConfig(
-        triples=triples,
-        out=triples.parent / "run",
+        triples=source,
+        out=source.parent / "run",
         base=base,
         new=NewModel(layers=1, width=16, heads=2, inner=32, vocabulary=300, context=128),
         held_out=4,
@@ -150,7 +150,7 @@ def test_a_masked_sample_is_shown_before_the_first_step(triples: Path, capsys: p
 @pytest.mark.parametrize(
     ("changes", "error", "said"),
     [
-        ({"template": "T9"}, MisuseError, 'unknown template "T9"; did you mean'),
+        ({"template": "T9"}, MisuseError, 'unknown template "T9"'),
         ({"template": "chat"}, MisuseError, "needs a tokenizer with a chat template"),
         ({"base": "/nowhere"}, MisuseError, "no such directory"),
         ({"held_out": 24}, MisuseError, "too few to hold out"),
@@ -212,6 +212,7 @@ def test_the_loss_is_the_mean_over_unmasked_tokens(tmp_path: Path) -> None:
     base = tiny_model(tmp_path / "base")
     lm = load_causal_lm(base, "cpu")
     total, count = 0.0, 0
+    lm.model.requires_grad_(False)
     for row in _rows(lm):
         labels = torch.tensor([row.labels])
         tokens = int((labels[:, 1:] != -100).sum())

@@ -194,11 +194,13 @@ def test_full_disk_keeps_the_rows_that_are_whole(tmp_path: Path) -> None:
         "import resource, sys\n"
         "from aligner.errors import OutputFileError\n"
         "from aligner.files import open_rows\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))\n"
         "try:\n"
         "    with open_rows(sys.argv[1], {'aligner': 'demo', 'batch': 64}) as writer:\n"
         "        for i in range(400): writer.append([{'n': i}])\n"
         "except OutputFileError as error:\n"
+        "    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))\n"
         "    sys.exit(str(error))\n"
     )
     result = subprocess.run([sys.executable, "-c", code, out], capture_output=True, text=True)

@@ -139,10 +139,9 @@ class _Watcher(TrainerCallback):
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> TrainerControl | None:
+    ) -> None:
         """Start the clock."""
         self._started, self._first = time.monotonic(), self._tokens(state.global_step)
-        return None
 
     def on_log(
         self,
@@ -151,22 +150,20 @@ class _Watcher(TrainerCallback):
         control: TrainerControl,
         logs: dict[str, float] | None = None,
         **kwargs: Any,
-    ) -> TrainerControl | None:
+    ) -> None:
         """Report the mean loss since the last report."""
         if logs and "loss" in logs:
             self._plan.on_progress(self._progress(state, logs))
-        return None
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **kwargs: Any
-    ) -> TrainerControl | None:
+    ) -> None:
         """Stop where the model has learnt enough."""
         every = self._plan.check_every
         if every and state.global_step > self._plan.check_after and state.global_step % every == 0:
             model.eval()
             control.should_training_stop |= self._plan.is_enough(model)
             model.train()
-        return control
 
     def _progress(self, state: TrainerState, logs: dict[str, float]) -> Progress:
         tokens, seconds = self._tokens(state.global_step), time.monotonic() - self._started
@@ -215,6 +212,7 @@ def _arguments(plan: Fit, *, on_cpu: bool) -> SFTConfig:
         save_steps=plan.save_every,
         save_total_limit=2,
         logging_steps=_LOG_EVERY,
+        logging_first_step=True,
         disable_tqdm=True,
         report_to="none",
         dataloader_pin_memory=not on_cpu,

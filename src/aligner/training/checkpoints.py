@@ -18,13 +18,10 @@ class CompleteMarker(TrainerCallback):
     on from there would overshoot.
     """
 
-    def on_save(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> TrainerControl | None:
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Mark the folder just written."""
         if state.is_world_process_zero and not control.should_training_stop:
             mark_complete(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}")
-        return None
 
 
 def mark_complete(folder: Path) -> None:
