@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, cast
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging
 
 from aligner.config import Device
 from aligner.errors import CheckpointError, MisuseError, ModelError
@@ -110,6 +111,7 @@ def load_causal_lm(path: Path | str, device: Device = "auto") -> CausalLM:
     source = _source(str(path))
     dtype = torch.float32 if where.type == "cpu" else torch.bfloat16
     options: dict[str, Any] = {"local_files_only": isinstance(source, Path), "trust_remote_code": False}
+    logging.disable_progress_bar()
     try:
         tokenizer = cast("Any", AutoTokenizer).from_pretrained(source, **options)
         load_model = cast("Any", AutoModelForCausalLM).from_pretrained
