@@ -120,6 +120,9 @@ def load_causal_lm(path: Path | str, device: Device = "auto") -> CausalLM:
     except Exception as error:
         raise CheckpointError(f"{path}: not a causal language model, or a damaged one: {_first_line(error)}") from error
     _check_whole(str(path), model, tokenizer, missing=info["missing_keys"])
+    for how_it_was_loaded in ("is_local", "local_files_only"):
+        # Saved along, they would make a copy differ from its original.
+        tokenizer.init_kwargs.pop(how_it_was_loaded, None)
     return CausalLM(model.to(where).eval(), tokenizer)
 
 
