@@ -9,11 +9,12 @@ from typing import NamedTuple
 
 from aligner.config import Optimisation, TrainConfig
 from aligner.correct import Aligner
-from aligner.correcting.lm_writer import LMWriter
+from aligner.correcting.lm_writer import writer_of
 from aligner.data.identity import identity_rows
 from aligner.data.splits import hold_out
 from aligner.errors import MisuseError
 from aligner.jobs import progress
+from aligner.models.generating import context_of
 from aligner.models.hf import CausalLM, load_causal_lm, torch_device
 from aligner.records import Exchange, Triple
 from aligner.templates import PromptEncoder, Template, template_named
@@ -163,7 +164,7 @@ def publish_checkpoint(run: Run, lm: CausalLM, template: Template, *, held_out: 
 def _rows(run: Run, stage: Stage, lm: CausalLM, template: Template) -> list[EncodedRow]:
     """The stage's rows in the order of reading, encoded; those that are too long are named."""
     encoder, eos_id = PromptEncoder(template, lm.tokenizer), lm.tokenizer.eos_token_id
-    limit = min(run.config.max_length, lm.model.config.get_text_config().max_position_embeddings)
+    limit = min(run.config.max_length, context_of(lm.model, lm.tokenizer) or run.config.max_length)
     encoded = encode_rows(encoder, eos_id, stage.triples, max_length=limit)
     if encoded.too_long:
         named = ", ".join(f'"{stage.triples[i].question!s:.40}"' for i in encoded.too_long[:3])
@@ -180,9 +181,7 @@ def _rows(run: Run, stage: Stage, lm: CausalLM, template: Template) -> list[Enco
 
 
 def _aligner(lm: CausalLM, template: Template) -> Aligner:
-    context = lm.model.config.get_text_config().max_position_embeddings
-    encoder = PromptEncoder(template, lm.tokenizer)
-    return Aligner(LMWriter(lm.model, lm.tokenizer, encoder, fingerprint="in training", context=context))
+    return Aligner(writer_of(lm, template, fingerprint="in training"))
 
 
 def _trainable(name: Path | str, config: TrainConfig) -> CausalLM:

@@ -8,10 +8,10 @@ from typing import Any
 from aligner.config import Device
 from aligner.decoding.plain import decode, token_steps
 from aligner.models.generating import context_of
-from aligner.models.hf import load_causal_lm, local_folder
+from aligner.models.hf import CausalLM, load_causal_lm, local_folder
 from aligner.models.pieces import StopCutter, TokenText
 from aligner.records import Completion, Exchange, SamplingParams, Usage
-from aligner.templates import PromptEncoder
+from aligner.templates import PromptEncoder, Template
 from aligner.training.card import Card
 
 _CONTEXT_WHERE_NONE_IS_NAMED = 4096
@@ -82,11 +82,16 @@ def load_checkpoint(name: str, device: Device) -> LMWriter:
     """The writer of a checkpoint folder or hub id; raises CheckpointError where there is no Aligner in it."""
     folder = local_folder(name)
     card = Card.load(folder)
-    model, tokenizer = load_causal_lm(folder, device)
+    made = hashlib.sha256(repr((card.weights, card.template)).encode()).hexdigest()[:16]
+    return writer_of(load_causal_lm(folder, device), card.template, fingerprint=f"{folder.name}:{made}")
+
+
+def writer_of(lm: CausalLM, template: Template, *, fingerprint: str) -> LMWriter:
+    """The writer that a model is with a template."""
     return LMWriter(
-        model=model,
-        tokenizer=tokenizer,
-        encoder=PromptEncoder(card.template, tokenizer),
-        fingerprint=f"{folder.name}:{hashlib.sha256(repr((card.weights, card.template)).encode()).hexdigest()[:16]}",
-        context=context_of(model, tokenizer) or _CONTEXT_WHERE_NONE_IS_NAMED,
+        model=lm.model,
+        tokenizer=lm.tokenizer,
+        encoder=PromptEncoder(template, lm.tokenizer),
+        fingerprint=fingerprint,
+        context=context_of(lm.model, lm.tokenizer) or _CONTEXT_WHERE_NONE_IS_NAMED,
     )
