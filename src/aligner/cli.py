@@ -15,7 +15,7 @@ from cyclopts.config import Dict
 from cyclopts.types import ExistingFile
 
 from aligner.config import ConvertConfig, CorrectConfig, DemoConfig, TrainConfig
-from aligner.errors import AlignerError, MisuseError
+from aligner.errors import AlignerError, MisuseError, visible
 
 
 class Command(NamedTuple):
@@ -140,7 +140,7 @@ def _explain(error: CycloptsError) -> str:
 
 
 def _fail(message: str, exit_code: int) -> int:
-    sys.stderr.write(f"aligner: {' '.join(message.splitlines())}\n")
+    sys.stderr.write(f"aligner: {visible(' '.join(message.splitlines()))}\n")
     return _drop_output(exit_code)
 
 

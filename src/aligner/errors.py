@@ -46,6 +46,18 @@ class MissingExtraError(AlignerError, ImportError):
     """A feature needs an optional dependency that is not installed."""
 
 
+_LOW = {i: 0x2400 + i for i in range(32) if chr(i) not in "\n\t"}
+_VISIBLE = {**_LOW, 0x7F: 0x2421, **dict.fromkeys(range(0x80, 0xA0), 0xFFFD)}
+
+
+def visible(text: str) -> str:
+    """A text for a terminal, in which control characters are pictures, but for line ends and tabs.
+
+    A terminal would obey them, whoever wrote them.
+    """
+    return text.translate(_VISIBLE)
+
+
 def bad_row(path: Path | str, line: int, problem: str) -> InputFileError:
     """The error for one row of a file, as `file:line: problem`; lines count from 1."""
     return InputFileError(f"{path}:{line}: {problem}")

@@ -12,7 +12,7 @@ from aligner.correct import Aligner
 from aligner.correcting.lm_writer import writer_of
 from aligner.data.identity import identity_rows
 from aligner.data.splits import hold_out
-from aligner.errors import MisuseError
+from aligner.errors import MisuseError, visible
 from aligner.jobs import progress
 from aligner.models.generating import context_of
 from aligner.models.hf import CausalLM, load_causal_lm, torch_device
@@ -167,7 +167,7 @@ def _rows(run: Run, stage: Stage, lm: CausalLM, template: Template) -> list[Enco
     limit = min(run.config.max_length, context_of(lm.model, lm.tokenizer) or run.config.max_length)
     encoded = encode_rows(encoder, eos_id, stage.triples, max_length=limit)
     if encoded.too_long:
-        named = ", ".join(f'"{stage.triples[i].question!s:.40}"' for i in encoded.too_long[:3])
+        named = visible(", ".join(f'"{stage.triples[i].question!s:.40}"' for i in encoded.too_long[:3]))
         run.say(f"{stage.name}: {len(encoded.too_long):,} rows of more than {limit:,} tokens left out: {named}, …")
     if not encoded.rows:
         raise MisuseError(f"{stage.name}: no tokens to learn from; raise --max-length or give more triples")

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aligner.correcting.show import diff, show_correction, visible
+from aligner.correcting.show import diff, show_correction
+from aligner.errors import visible
 from aligner.records import Correction, Exchange
 from aligner.scoring.edits import edits_between
 

@@ -98,3 +98,10 @@ def test_a_preview_shows_where_the_loss_is(tokenizer: Any) -> None:
     assert shown.plain == "<|question|>Who?<|answer|>I am a spider.<|correction|>I am a model.</s>"
     (green,) = [span for span in shown.spans if "green" in str(span.style)]
     assert shown.plain[green.start : green.end] == "I am a model.</s>"
+
+
+def test_a_preview_hides_control_characters(tokenizer: Any) -> None:
+    """What a row does to a terminal is shown, not done."""
+    encoder = PromptEncoder(TEMPLATES["sealed"], tokenizer)
+    row = encode_row(encoder, tokenizer.eos_token_id, Triple("\x1b[2J", "\x07", "\x9b31m"))
+    assert not {"\x1b", "\x07", "\x9b"} & set(preview(tokenizer, row).plain)

@@ -3,11 +3,8 @@
 from rich.console import Console
 from rich.text import Text
 
+from aligner.errors import visible
 from aligner.records import Correction
-
-_LOW = {i: 0x2400 + i for i in range(32) if chr(i) not in "\n\t"}
-_VISIBLE = {**_LOW, 0x7F: 0x2421, **dict.fromkeys(range(0x80, 0xA0), 0xFFFD)}
-"""control characters as pictures, since a terminal would obey them whoever wrote them"""
 
 
 def show_correction(correction: Correction) -> None:
@@ -31,8 +28,3 @@ def diff(correction: Correction) -> Text:
             text.append(f"{{+{visible(new)}+}}", "bold green")
         position = end
     return text.append(visible(answer[position:]))
-
-
-def visible(text: str) -> str:
-    """A text in which control characters are pictures, but for line ends and tabs."""
-    return text.translate(_VISIBLE)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from rich.text import Text
 
+from aligner.errors import visible
 from aligner.records import Triple
 from aligner.templates import PromptEncoder
 
@@ -96,7 +97,8 @@ def collate(rows: Sequence[dict[str, Any]], *, pad_id: int) -> dict[str, torch.T
 def preview(tokenizer: Any, row: EncodedRow) -> Text:
     """One row as the model sees it: what bears the loss is green, the rest is dim."""
     prompt, learnt = row.ids[: row.prompt_length], row.ids[row.prompt_length :]
-    return Text(tokenizer.decode(list(prompt)), style="dim") + Text(tokenizer.decode(list(learnt)), style="green")
+    read, learn = (visible(tokenizer.decode(list(ids))) for ids in (prompt, learnt))
+    return Text(read, style="dim") + Text(learn, style="green")
 
 
 def _padded(values: list[int], width: int, filler: int) -> list[int]:
