@@ -151,6 +151,7 @@ def test_a_masked_sample_is_shown_before_the_first_step(triples: Path, capsys: p
     ("changes", "error", "said"),
     [
         ({"template": "T9"}, MisuseError, 'unknown template "T9"'),
+        ({"template": "seald"}, MisuseError, 'unknown template "seald"; did you mean "sealed"'),
         ({"template": "chat"}, MisuseError, "needs a tokenizer with a chat template"),
         ({"base": "/nowhere"}, MisuseError, "no such directory"),
         ({"held_out": 24}, MisuseError, "too few to hold out"),
