@@ -125,6 +125,7 @@ def test_every_shipped_configuration_is_understood(capsys: pytest.CaptureFixture
         ("[new]\nlayrs = 1", 'unknown key "new.layrs"; did you mean "new.layers"?'),
         ("correct = 1", 'unknown key "correct"; did you mean "correction"?'),
         ("xxxxxxxxxx = 1", 'unknown key "xxxxxxxxxx"; its keys are the flags that --help lists'),
+        ("identity = 3", "identity is a table: write its keys under [identity]"),
         ("seed =", "Invalid value (at end of document)"),
         ("\udcff", "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
     ],

@@ -214,6 +214,7 @@ def test_rows_of_another_aligner_are_refused(tmp_path: Path, capsys: pytest.Capt
         ([], 2, "name a file of answers, or both --question and --answer"),
         (["--question", "q"], 2, "name a file of answers, or both --question and --answer"),
         (["--answer", "a"], 2, "name a file of answers, or both --question and --answer"),
+        (["--question", "q", "--answer", "a", "--out", "{dir}/out.jsonl"], 2, "--out is for a file of answers"),
         (["{dir}/in.jsonl", "--question", "q", "--answer", "a"], 2, "name a file of answers, or both"),
         (
             ["--question", "q", "--answer", "a", "--aligner", "ecco:"],

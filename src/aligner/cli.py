@@ -6,7 +6,7 @@ import os
 import sys
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import MISSING, field, fields, make_dataclass
+from dataclasses import MISSING, field, fields, is_dataclass, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -77,8 +77,11 @@ def build_app(commands: Mapping[str, Command]) -> App:
         config: Annotated[ExistingFile | None, Parameter(name="--config", help="TOML file to start from")] = None,
     ) -> None:
         if config:
+            table = _read_toml(config)
+            for command in commands.keys() & set(tokens[:1]):
+                _check_tables(commands[command].config, table, str(config))
             # The same keys for every command: otherwise cyclopts takes a key named like a command for that command's.
-            app.config = Dict(dict.fromkeys(commands, _read_toml(config)), source=str(config))
+            app.config = Dict(dict.fromkeys(commands, table), source=str(config))
         app(tokens)
 
     return app
@@ -127,6 +130,13 @@ def _read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise MisuseError(f"{path}: {error}") from error
+
+
+def _check_tables(kind: type, table: Mapping[str, object], where: str) -> None:
+    """Cyclopts would take a value that stands where a table belongs for the first field of that table."""
+    for f in fields(kind):
+        if is_dataclass(f.type) and not isinstance(table.get(f.name, {}), dict):
+            raise MisuseError(f"{where}: {f.name} is a table: write its keys under [{f.name}]")
 
 
 def _explain(error: CycloptsError) -> str:

@@ -110,6 +110,8 @@ def correct_answers(config: CorrectConfig) -> None:
     if config.answers is not None and config.question is None and config.answer is None:
         correct_file(config)
     elif config.answers is None and config.question is not None and config.answer is not None:
+        if config.out is not None:
+            raise MisuseError("--out is for a file of answers; a single correction is shown")
         aligner = Aligner.from_pretrained(config.aligner, device=config.device)
         show_correction(aligner.correct(config.question, config.answer))
     else:

@@ -16,7 +16,7 @@ from aligner.errors import MisuseError, visible
 from aligner.jobs import progress
 from aligner.models.generating import context_of
 from aligner.models.hf import CausalLM, load_causal_lm, torch_device
-from aligner.records import Exchange, Triple
+from aligner.records import Exchange, Triple, as_messages
 from aligner.templates import PromptEncoder, Template, template_named
 from aligner.training.adapter import Fit, Progress, fit
 from aligner.training.card import Card, installed_packages, weights_hash
@@ -139,6 +139,7 @@ def publish_checkpoint(run: Run, lm: CausalLM, template: Template, *, held_out: 
         (row.is_identity, made.text == row.correction and not made.kept_reason)
         for row, made in zip(held_out, written, strict=True)
     ]
+    copied = _share([right for is_identity, right in exact if is_identity])
     card = Card(
         template=template,
         base=run.config.base,
@@ -147,7 +148,7 @@ def publish_checkpoint(run: Run, lm: CausalLM, template: Template, *, held_out: 
         training=run.settings(),
         measured={
             "held_out": len(held_out),
-            "copied": _share([right for is_identity, right in exact if is_identity]),
+            "copied": _corrections_copied(aligner, held_out) if copied is None else copied,
             "corrected_exactly": _share([right for is_identity, right in exact if not is_identity]),
         },
         packages=installed_packages(),
@@ -167,7 +168,8 @@ def _rows(run: Run, stage: Stage, lm: CausalLM, template: Template) -> list[Enco
     limit = min(run.config.max_length, context_of(lm.model, lm.tokenizer) or run.config.max_length)
     encoded = encode_rows(encoder, eos_id, stage.triples, max_length=limit)
     if encoded.too_long:
-        named = visible(", ".join(f'"{stage.triples[i].question!s:.40}"' for i in encoded.too_long[:3]))
+        asked = [as_messages(stage.triples[i].question)[-1].content for i in encoded.too_long[:3]]
+        named = visible(", ".join(f'"{question:.40}"' for question in asked))
         run.say(f"{stage.name}: {len(encoded.too_long):,} rows of more than {limit:,} tokens left out: {named}, …")
     if not encoded.rows:
         raise MisuseError(f"{stage.name}: no tokens to learn from; raise --max-length or give more triples")
@@ -193,6 +195,11 @@ def _trainable(name: Path | str, config: TrainConfig) -> CausalLM:
 def _save(lm: CausalLM, folder: Path) -> None:
     lm.model.save_pretrained(folder)
     lm.tokenizer.save_pretrained(folder)
+
+
+def _corrections_copied(aligner: Aligner, triples: Sequence[Triple]) -> float:
+    """Where no held-out answer was good, the corrections stand for good answers."""
+    return copy_rate(aligner, [Triple(row.question, row.correction, row.correction) for row in triples])
 
 
 def _share(hits: Sequence[bool]) -> float | None:
