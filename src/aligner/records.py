@@ -41,10 +41,16 @@ class SamplingParams:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens read and written."""
+    """Tokens read and written, and what became of a draft, in OpenAI's words."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    accepted_prediction_tokens: int = 0
+    """draft tokens that were verified and right"""
+    rejected_prediction_tokens: int = 0
+    """draft tokens that were verified and wrong, or stood behind a wrong one"""
+    passes: int = 0
+    """forward passes that it took, where they can be counted"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,10 @@ class Completion:
     text: str
     finish_reason: str = "stop"
     usage: Usage = Usage()
+    confidence: float | None = None
+    """of a draft: its lowest token probability, where the model looked"""
+    doubt: tuple[float, ...] | None = None
+    """for each token of a draft one minus its probability, on request"""
 
 
 @dataclass(frozen=True, slots=True)
