@@ -41,7 +41,8 @@ async def serving(*answers: Answer) -> AsyncIterator[Served]:
         return await answer(request)
 
     app = web.Application()
-    app.router.add_post("/v1/chat/completions", handle)
+    for path in ("/v1/chat/completions", "/v1/completions"):
+        app.router.add_post(path, handle)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     try:

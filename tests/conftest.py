@@ -1,6 +1,7 @@
 """What all tests share: no network, one thread for each worker, and the folder of real files."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,9 @@ from hypothesis import settings
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# What passes cost is kept in the user's cache; tests have one of their own.
+_CACHE = tempfile.TemporaryDirectory(prefix="aligner-tests-")
+os.environ["XDG_CACHE_HOME"] = _CACHE.name
 
 # A busy machine is no reason for a law to fail.
 settings.register_profile("aligner", deadline=None)

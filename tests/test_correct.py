@@ -27,7 +27,9 @@ class Writes:
     completion: Callable[[Exchange], Completion]
     fingerprint: str = "writes"
 
-    def write(self, exchanges: Sequence[Exchange], sampling: SamplingParams) -> list[Completion]:
+    def write(
+        self, exchanges: Sequence[Exchange], sampling: SamplingParams, *, batch: int = 64, doubt: bool = False
+    ) -> list[Completion]:
         """One completion for each exchange."""
         return [self.completion(exchange) for exchange in exchanges]
 
@@ -141,14 +143,16 @@ def test_many_are_each_in_their_order(answers: list[str], batch: int) -> None:
 
 
 def test_no_more_is_read_than_is_needed() -> None:
-    """Of an endless input, sixteen batches at the most are read ahead, and each batch is of about one length."""
-    batches: list[list[int]] = []
+    """Of an endless input, at most sixteen batches are read ahead, and the writer is told the size of one."""
+    windows: list[tuple[int, int]] = []
 
     @dataclass(frozen=True)
     class Notes(Writes):
-        def write(self, exchanges: Sequence[Exchange], sampling: SamplingParams) -> list[Completion]:
-            batches.append([len(exchange.answer) for exchange in exchanges])
-            return super().write(exchanges, sampling)
+        def write(
+            self, exchanges: Sequence[Exchange], sampling: SamplingParams, *, batch: int = 64, doubt: bool = False
+        ) -> list[Completion]:
+            windows.append((len(exchanges), batch))
+            return super().write(exchanges, sampling, batch=batch, doubt=doubt)
 
     read = 0
 
@@ -161,7 +165,7 @@ def test_no_more_is_read_than_is_needed() -> None:
     corrections = Aligner(Notes(lambda exchange: Completion(exchange.answer))).correct_many(endless(), batch=2)
     assert next(corrections).exchange.answer == "a" * 8
     assert read == 32
-    assert [length for batch in batches for length in batch] == list(range(1, 33))
+    assert windows == [(32, 2)]
 
 
 def test_batches_of_nothing_are_refused() -> None:

@@ -6,6 +6,9 @@ from typing import Any, Literal
 import torch
 from transformers import AutoModelForCausalLM, GemmaConfig, LlamaConfig, Qwen3Config
 
+from aligner.correcting.lm_writer import LMWriter, writer_of
+from aligner.models.hf import load_causal_lm
+from aligner.records import Completion
 from aligner.templates import TEMPLATES, Template
 from aligner.training.card import Card, weights_hash
 from aligner.training.new_model import new_tokenizer
@@ -54,3 +57,15 @@ def tiny_aligner(folder: Path, template: Template = TEMPLATES["sealed"], *, cont
     weights = weights_hash(folder)
     Card(template=template, base="new", weights=weights, data={}, training={}, measured={}, packages={}).save(folder)
     return folder
+
+
+def exact_writer(folder: Path) -> LMWriter:
+    """The writer of a checkpoint in float64, where rounding cannot decide between two tokens."""
+    lm = load_causal_lm(folder, "cpu")
+    return writer_of(lm._replace(model=lm.model.double()), Card.load(folder).template, fingerprint="exact")
+
+
+def written(completion: Completion) -> tuple[object, ...]:
+    """What does not depend on how many passes it took, and who shared them."""
+    usage = completion.usage
+    return completion.text, completion.finish_reason, usage.prompt_tokens, usage.completion_tokens

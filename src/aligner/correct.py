@@ -24,7 +24,7 @@ from aligner.scoring.edits import edits_between
 T = TypeVar("T")
 _GREEDY = SamplingParams()
 _AHEAD = 16
-"""batches that are read ahead, so that answers of about one length are decoded together"""
+"""batches that are read ahead, so that a new answer can enter whenever one is through"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,22 +39,24 @@ class Aligner:
         """The Aligner of a checkpoint folder or hub id; also `demo` (shipped), `echo:` and `rules:FILE`."""
         return cls(load_writer(name, device))
 
-    def correct(self, question: Question, answer: str, *, sampling: SamplingParams = _GREEDY) -> Correction:
-        """The correction of one answer."""
-        return next(self.correct_many([Exchange(question, answer)], sampling=sampling))
+    def correct(
+        self, question: Question, answer: str, *, sampling: SamplingParams = _GREEDY, doubt: bool = False
+    ) -> Correction:
+        """The correction of one answer; `doubt` asks how much each token of the answer is doubted."""
+        return next(self.correct_many([Exchange(question, answer)], sampling=sampling, doubt=doubt))
 
     def correct_many(
-        self, exchanges: Iterable[Exchange], *, batch: int = 64, sampling: SamplingParams = _GREEDY
+        self,
+        exchanges: Iterable[Exchange],
+        *,
+        batch: int = 64,
+        sampling: SamplingParams = _GREEDY,
+        doubt: bool = False,
     ) -> Iterator[Correction]:
-        """The corrections of many answers, in their order; reads at most `16 * batch` of them ahead."""
+        """The corrections of many answers, in their order, `batch` decoded at a time; reads 16 times as many ahead."""
         for window in windows(exchanges, _AHEAD * batch):
-            by_length = sorted(range(len(window)), key=lambda place: len(window[place].answer))
-            corrections: dict[int, Correction] = {}
-            for places in windows(by_length, batch):
-                asked = [window[place] for place in places]
-                written = self.writer.write(asked, sampling)
-                corrections |= zip(places, map(self._judge, asked, written), strict=True)
-            yield from (corrections[place] for place in range(len(window)))
+            written = self.writer.write(window, sampling, batch=batch, doubt=doubt)
+            yield from map(self._judge, window, written)
 
     def stream(
         self, question: Question, answer: str, *, sampling: SamplingParams = _GREEDY
@@ -69,11 +71,17 @@ class Aligner:
 
     def _judge(self, exchange: Exchange, written: Completion) -> Correction:
         """What was written becomes the correction, unless a guard has a reason to keep the answer."""
-        for guard in self.guards:
-            if reason := guard(exchange, written):
-                return Correction(exchange=exchange, text=exchange.answer, kept_reason=reason, usage=written.usage)
-        edits = edits_between(exchange.answer, written.text) if written.text != exchange.answer else ()
-        return Correction(exchange=exchange, text=written.text, edits=edits, usage=written.usage)
+        reason = next(filter(None, (guard(exchange, written) for guard in self.guards)), None)
+        text = exchange.answer if reason else written.text
+        return Correction(
+            exchange=exchange,
+            text=text,
+            edits=edits_between(exchange.answer, text) if text != exchange.answer else (),
+            kept_reason=reason,
+            confidence=written.confidence,
+            doubt=written.doubt,
+            usage=written.usage,
+        )
 
 
 class AlignedModel:
@@ -131,7 +139,7 @@ def correct_file(config: CorrectConfig) -> None:
     counts = Counter[str]()
     with open_rows(config.out, run) as writer, progress("correct", done=writer.done, unit="answers") as tick:
         first = 0
-        # A window is corrected whole or not at all, so that the same answers are always decoded together.
+        # A window is corrected whole or not at all, so that the same answers always share their passes.
         for window in windows(rows, _AHEAD * config.batch):
             if (new := max(writer.done - first, 0)) < len(window):
                 corrections = aligner.correct_many((exchange for _, exchange in window), batch=config.batch)

@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import Family, tiny_aligner, tiny_model
+import torch
+from tiny import Family, exact_writer, tiny_aligner, tiny_model, written
 from transformers import AutoModelForCausalLM, AutoTokenizer, BloomConfig
 
 from aligner.correct import Aligner
 from aligner.correcting.lm_writer import LMWriter, load_checkpoint
 from aligner.correcting.writers import Writer
-from aligner.decoding.plain import decode
 from aligner.errors import CheckpointError
+from aligner.models.hf import load_causal_lm
 from aligner.records import Completion, Exchange, Message, SamplingParams
 from aligner.templates import TEMPLATES
 from aligner.training.card import Card, weights_hash
@@ -32,9 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def writer(folder: Path) -> LMWriter:
-    """In float64, where rounding cannot decide between two tokens."""
-    loaded = load_checkpoint(str(folder), "cpu")
-    return replace(loaded, model=loaded.model.double())
+    return exact_writer(folder)
 
 
 def streamed(writer: Writer, exchange: Exchange, sampling: SamplingParams = GREEDY) -> tuple[list[str], Completion]:
@@ -50,22 +49,37 @@ def streamed(writer: Writer, exchange: Exchange, sampling: SamplingParams = GREE
 
 def test_a_batch_is_its_rows_alone(writer: LMWriter) -> None:
     """What is written together is what is written one by one, in order; some texts end, and some are cut off."""
-    together = writer.write(EXCHANGES, GREEDY)
-    assert together == [writer.write([exchange], GREEDY)[0] for exchange in EXCHANGES]
+    alone = [written(writer.write([exchange], GREEDY)[0]) for exchange in EXCHANGES]
+    for batch in (1, 2, 3, 16):
+        together = writer.write(EXCHANGES, GREEDY, batch=batch)
+        assert list(map(written, together)) == alone
     assert {completion.finish_reason for completion in together} == {"stop", "length"}
 
 
-def test_a_completion_is_the_text_of_the_ids(writer: LMWriter) -> None:
-    """The text is that of the decoded ids without the end token, and usage counts prompt and ids."""
-    end = writer.tokenizer.eos_token_id
+def test_a_completion_is_the_text_of_the_ids(folder: Path, writer: LMWriter) -> None:
+    """The text is what transformers decodes, without the end token, and usage counts prompt and ids."""
+    model = load_causal_lm(folder, "cpu").model.double()
     for exchange in EXCHANGES:
         prompt = writer.encoder.prompt_ids(exchange.question, exchange.answer)
-        limits = [writer.context - len(prompt)]
-        (ids,) = decode(writer.model, [prompt], limits=limits, ends=frozenset({end}), sampling=GREEDY)
+        given = torch.tensor([prompt])
+        whole = model.generate(given, max_new_tokens=writer.context - len(prompt), do_sample=False, pad_token_id=0)
+        ids = whole[0, len(prompt) :].tolist()
         (completion,) = writer.write([exchange], GREEDY)
-        assert completion.text == writer.tokenizer.decode(ids, skip_special_tokens=True)
-        assert completion.finish_reason == ("stop" if ids[-1] == end else "length")
+        assert completion.text == writer.codec.decode(ids)
+        assert completion.finish_reason == ("stop" if ids[-1] == writer.codec.end else "length")
         assert (completion.usage.prompt_tokens, completion.usage.completion_tokens) == (len(prompt), len(ids))
+
+
+def test_doubt_is_a_figure_for_each_token_of_the_answer(writer: LMWriter) -> None:
+    """Asked for, it comes with the correction, which stays the same; the lowest certainty is the confidence's bound."""
+    for exchange in EXCHANGES:
+        correction = Aligner(writer).correct(exchange.question, exchange.answer, doubt=True)
+        assert correction.text == Aligner(writer).correct(exchange.question, exchange.answer).text
+        assert correction.doubt is not None
+        assert len(correction.doubt) == len(writer.encoder.text_ids(exchange.answer))
+        assert all(0 <= doubt <= 1 for doubt in correction.doubt)
+        assert correction.confidence is not None
+        assert 0 <= correction.confidence <= 1
 
 
 @pytest.mark.parametrize("sampling", [GREEDY, SamplingParams(temperature=2.0, seed=5), SamplingParams(max_tokens=3)])
@@ -74,7 +88,7 @@ def test_a_stream_adds_up_to_what_is_written(writer: LMWriter, sampling: Samplin
     for exchange in EXCHANGES[:4]:
         pieces, completion = streamed(writer, exchange, sampling)
         assert "".join(pieces) == completion.text
-        assert [completion] == writer.write([exchange], sampling)
+        assert written(completion) == written(writer.write([exchange], sampling)[0])
 
 
 def test_a_stop_string_ends_the_text(writer: LMWriter) -> None:
@@ -95,7 +109,9 @@ def test_what_does_not_fit_the_context_is_not_written(writer: LMWriter) -> None:
     long = Exchange("why " * 300, "so")
     completions = writer.write([EXCHANGES[0], long, EXCHANGES[1]], GREEDY)
     assert [completion.finish_reason == "context" for completion in completions] == [False, True, False]
-    assert [completions[0], completions[2]] == writer.write(EXCHANGES[:2], GREEDY)
+    assert list(map(written, [completions[0], completions[2]])) == list(
+        map(written, writer.write(EXCHANGES[:2], GREEDY))
+    )
     assert streamed(writer, long) == ([], completions[1])
     assert completions[1].text == ""
     assert completions[1].usage.prompt_tokens > writer.context

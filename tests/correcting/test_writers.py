@@ -61,7 +61,7 @@ def test_a_fingerprint_is_that_of_the_rules(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "problem"),
     [
-        ("rule:x.json", 'unknown kind of Aligner "rule"; did you mean "rules"? (known: echo, rules)'),
+        ("rule:x.json", 'unknown kind of Aligner "rule"; did you mean "rules"? (known: echo, openai, rules)'),
         ("rules:no/such.json", "no/such.json: no such file"),
         ("no/such/folder", "no/such/folder: no such directory"),
     ],

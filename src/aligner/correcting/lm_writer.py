@@ -1,12 +1,15 @@
 """A causal language model of ours as the writer of corrections."""
 
 import hashlib
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
 
 from aligner.config import Device
-from aligner.decoding.plain import decode, token_steps
+from aligner.decoding.decoder import Decoded, Request
+from aligner.decoding.drafts import Codec
+from aligner.decoding.sampling import sampler_of
+from aligner.decoding.start import StartDecoder, start_decoder
 from aligner.models.generating import context_of
 from aligner.models.hf import CausalLM, load_causal_lm, local_folder
 from aligner.models.pieces import StopCutter, TokenText
@@ -19,45 +22,69 @@ _CONTEXT_WHERE_NONE_IS_NAMED = 4096
 
 @dataclass(frozen=True, slots=True)
 class LMWriter:
-    """Decodes corrections with a causal language model in this process."""
+    """Decodes corrections with a causal language model in this process; the answer is the draft."""
 
-    model: Any = field(repr=False)
-    tokenizer: Any = field(repr=False)
+    start: StartDecoder = field(repr=False)
+    codec: Codec = field(repr=False)
     encoder: PromptEncoder = field(repr=False)
     fingerprint: str
     context: int
     """tokens of prompt and correction together"""
 
-    def write(self, exchanges: Sequence[Exchange], sampling: SamplingParams) -> list[Completion]:
-        """One batch, decoded together."""
+    def write(
+        self, exchanges: Sequence[Exchange], sampling: SamplingParams, *, batch: int = 64, doubt: bool = False
+    ) -> list[Completion]:
+        """So many at a time; when one is through, the next one enters."""
         prompts = [self._prompt(exchange) for exchange in exchanges]
-        rooms = [self._room(prompt, sampling) for prompt in prompts]
-        fits = [i for i, room in enumerate(rooms) if room > 0]
         completions = [Completion("", "context", Usage(len(prompt))) for prompt in prompts]
-        limits = [rooms[i] for i in fits]
-        fitting = [prompts[i] for i in fits]
-        decoded = decode(self.model, fitting, limits=limits, ends=self._ends, sampling=sampling)
-        for i, ids in zip(fits, decoded, strict=True):
-            completions[i] = self._completion(len(prompts[i]), ids, sampling)
+        # The longest first, so that what does not fit the memory shows at once, and the end has no long tail.
+        fits = sorted(
+            (i for i in range(len(prompts)) if self._room(prompts[i], sampling)), key=lambda i: -len(prompts[i])
+        )
+        requests = (self._request(prompts[i], exchanges[i], sampling, doubt=doubt) for i in fits)
+        for step in self.start(batch).decode(requests):
+            if step.end is not None:
+                i = fits[step.number]
+                completions[i] = self._completion(len(prompts[i]), step.end, sampling)
         return completions
 
     def stream(self, exchange: Exchange, sampling: SamplingParams) -> Generator[str, None, Completion]:
-        """Piece by piece; never half a letter."""
+        """Piece by piece, as passes give them; never half a letter."""
         prompt = self._prompt(exchange)
-        text, cutter, ids = TokenText(self._decode), StopCutter(sampling.stop), list[int]()
-        steps = token_steps(self.model, [prompt], sampling=sampling)
-        room = self._room(prompt, sampling)
-        while len(ids) < room and not cutter.stopped and self._ends.isdisjoint(ids[-1:]):
-            ids += next(steps)
-            if piece := cutter.add(text.add(ids[-1])):
+        if not self._room(prompt, sampling):
+            return Completion("", "context", Usage(len(prompt)))
+        text, cutter = TokenText(self.codec.decode), StopCutter(sampling.stop)
+        for step in self.start(1).decode([self._request(prompt, exchange, sampling)]):
+            if piece := "".join(cutter.add(text.add(token)) for token in step.tokens if token != self.codec.end):
                 yield piece
-        if piece := cutter.add(text.rest()) + cutter.rest():
-            yield piece
-        return self._completion(len(prompt), ids, sampling) if ids else Completion("", "context", Usage(len(prompt)))
+            if step.end is not None:
+                if piece := cutter.add(text.rest()) + cutter.rest():
+                    yield piece
+                return self._completion(len(prompt), step.end, sampling)
+        raise AssertionError("a request has an end")
 
-    @property
-    def _ends(self) -> frozenset[int]:
-        return frozenset({self.tokenizer.eos_token_id})
+    def _request(
+        self, prompt: list[int], exchange: Exchange, sampling: SamplingParams, *, doubt: bool = False
+    ) -> Request:
+        return Request(
+            prompt=prompt,
+            limit=self._room(prompt, sampling),
+            ends=frozenset({self.codec.end}),
+            draft=self.codec.draft(exchange.answer),
+            sampler=sampler_of(sampling),
+            stops=self._stops(sampling) if sampling.stop else None,
+            doubt=doubt,
+        )
+
+    def _stops(self, sampling: SamplingParams) -> Callable[[int], bool]:
+        """A function that is told the tokens of one text, and whether a stop string has been met."""
+        text, cutter = TokenText(self.codec.decode), StopCutter(sampling.stop)
+
+        def stops(token: int) -> bool:
+            cutter.add(text.add(token))
+            return cutter.stopped
+
+        return stops
 
     def _prompt(self, exchange: Exchange) -> list[int]:
         return self.encoder.prompt_ids(exchange.question, exchange.answer)
@@ -66,16 +93,20 @@ class LMWriter:
         room = max(self.context - len(prompt), 0)
         return room if sampling.max_tokens is None else min(room, sampling.max_tokens)
 
-    def _decode(self, ids: Sequence[int]) -> str:
-        return self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-
-    def _completion(self, prompt_length: int, ids: list[int], sampling: SamplingParams) -> Completion:
-        usage = Usage(prompt_length, len(ids))
-        whole = self._decode([i for i in ids if i not in self._ends])
+    def _completion(self, prompt_length: int, decoded: Decoded, sampling: SamplingParams) -> Completion:
+        rejected = decoded.drafted - decoded.accepted
+        usage = Usage(prompt_length, len(decoded.tokens), decoded.accepted, rejected, decoded.passes)
         cutter = StopCutter(sampling.stop)
-        text = cutter.add(whole)
-        ended = cutter.stopped or ids[-1] in self._ends
-        return Completion(text + cutter.rest(), "stop" if ended else "length", usage)
+        ended = decoded.tokens[-1] == self.codec.end
+        text = cutter.add(self.codec.decode(decoded.tokens[:-1] if ended else decoded.tokens))
+        return Completion(
+            text + cutter.rest(),
+            "stop" if ended or cutter.stopped else "length",
+            usage,
+            decoded.confidence,
+            # The last token of the draft is the end of the text, which is none of the answer's.
+            decoded.doubt and decoded.doubt[:-1],
+        )
 
 
 def load_checkpoint(name: str, device: Device) -> LMWriter:
@@ -88,10 +119,12 @@ def load_checkpoint(name: str, device: Device) -> LMWriter:
 
 def writer_of(lm: CausalLM, template: Template, *, fingerprint: str) -> LMWriter:
     """The writer that a model is with a template."""
+    encoder = PromptEncoder(template, lm.tokenizer)
+    decode = partial(lm.tokenizer.decode, skip_special_tokens=True, clean_up_tokenization_spaces=False)
     return LMWriter(
-        model=lm.model,
-        tokenizer=lm.tokenizer,
-        encoder=PromptEncoder(template, lm.tokenizer),
+        start=start_decoder(lm.model),
+        codec=Codec(encoder.text_ids, decode, lm.tokenizer.eos_token_id),
+        encoder=encoder,
         fingerprint=fingerprint,
         context=context_of(lm.model, lm.tokenizer) or _CONTEXT_WHERE_NONE_IS_NAMED,
     )

@@ -1,4 +1,4 @@
-"""Who writes raw corrections, by name: a language model of ours, or something right by construction."""
+"""Who writes raw corrections, by name: a language model, here or on a server, or something right by construction."""
 
 import hashlib
 import json
@@ -22,8 +22,14 @@ class Writer(Protocol):
         """Two writers with the same fingerprint write the same."""
         ...
 
-    def write(self, exchanges: Sequence[Exchange], sampling: SamplingParams) -> list[Completion]:
-        """One completion for each exchange, in order; its `finish_reason` is `context` where it did not fit."""
+    def write(
+        self, exchanges: Sequence[Exchange], sampling: SamplingParams, *, batch: int = ..., doubt: bool = ...
+    ) -> list[Completion]:
+        """One completion for each exchange, in order, `batch` of them decoded at a time.
+
+        `finish_reason` is `context` where it did not fit; `doubt` asks for a figure for each token of the answer, and
+        is given by writers that read the answer as they write.
+        """
         ...
 
     def stream(self, exchange: Exchange, sampling: SamplingParams) -> Generator[str, None, Completion]:
@@ -38,7 +44,9 @@ class RulesWriter:
     rules: Rules
     fingerprint: str
 
-    def write(self, exchanges: Sequence[Exchange], sampling: SamplingParams) -> list[Completion]:
+    def write(
+        self, exchanges: Sequence[Exchange], sampling: SamplingParams, *, batch: int = 64, doubt: bool = False
+    ) -> list[Completion]:
         """The answers, rewritten."""
         return [Completion(self.rules.rewrite(exchange.answer)) for exchange in exchanges]
 
@@ -59,12 +67,19 @@ def _rules(path: str, _: Device) -> Writer:
     return RulesWriter(rules, f"rules:{hashlib.sha256(whole.encode()).hexdigest()[:16]}")
 
 
-WRITERS: Mapping[str, Callable[[str, Device], Writer]] = {"echo": _echo, "rules": _rules}
+def _openai(name: str, _: Device) -> Writer:
+    # Its tokenizer takes seconds to import.
+    from aligner.correcting.remote_writer import load_remote
+
+    return load_remote(name)
+
+
+WRITERS: Mapping[str, Callable[[str, Device], Writer]] = {"echo": _echo, "openai": _openai, "rules": _rules}
 """What stands before the colon of a name, besides checkpoints."""
 
 
 def load_writer(name: str, device: Device) -> Writer:
-    """The writer of that name: `demo`, `echo:`, `rules:FILE`, a checkpoint folder or a hub id."""
+    """The writer of that name: `demo`, `echo:`, `rules:FILE`, `openai:MODEL[@BASE_URL]`, a folder or a hub id."""
     kind, colon, rest = name.partition(":")
     if colon and not Path(name).exists():
         if kind not in WRITERS:

@@ -29,7 +29,7 @@ class Codec:
     decode: Decode
     end: int
     """the token that ends a text"""
-    _known: dict[int, bool] = field(default_factory=dict, repr=False, compare=False)
+    _known: dict[int, bool] = field(default_factory=dict[int, bool], repr=False, compare=False)
 
     def ends_sentence(self, token: int) -> bool:
         """Whether a sentence may end with this token."""

@@ -4,7 +4,7 @@ Any Hugging Face causal language model whose attention goes through transformers
 way; `packed` tries it on a few tokens, and says why where it does not work.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -41,8 +41,10 @@ class Pack:
     segments: Sequence[Segment]
     bounds: Sequence[int]
     """where the segments begin and end among the tokens of the pass"""
-    masks: dict[tuple[int, int, int | None], torch.Tensor] = field(default_factory=dict)
-    windows: dict[int, int | None] = field(default_factory=dict)
+    masks: dict[tuple[int, int, int | None], torch.Tensor] = field(
+        default_factory=dict[tuple[int, int, int | None], torch.Tensor]
+    )
+    windows: dict[int, int | None] = field(default_factory=dict[int, int | None])
     """the sliding window that each layer asked for"""
 
 
@@ -60,11 +62,10 @@ class PackedModel:
 
         Keys and values are written behind the length of each cache; the lengths stay.
         """
-        pack, logits = self._run(segments, wanted)
-        del pack
-        return logits
+        return self.read(segments, wanted)[1]
 
-    def _run(self, segments: Sequence[Segment], wanted: Sequence[int]) -> tuple[Pack, Logits]:
+    def read(self, segments: Sequence[Segment], wanted: Sequence[int]) -> tuple[Pack, Logits]:
+        """The same, with what the attention of the layers was told and asked for."""
         ids = [token for segment in segments for token in segment.tokens]
         positions = [i for s in segments for i in range(s.cache.length, s.cache.length + len(s.tokens))]
         bounds = [0]
@@ -191,7 +192,7 @@ def _band(new: int, length: int, window: int | None, device: torch.device) -> to
 
 
 @contextmanager
-def _attention(config: Any, name: str) -> Iterator[None]:
+def _attention(config: Any, name: str) -> Generator[None]:
     """The attention of a model's layers while a pass lasts; who else uses the model finds it as it was."""
     before = config._attn_implementation  # noqa: SLF001  # the public setter also reloads kernels
     config._attn_implementation = name  # noqa: SLF001
@@ -214,7 +215,7 @@ def _probe(model: PackedModel, ids: Sequence[int]) -> tuple[Pack, torch.Tensor]:
         model.forward(wrong, [0])
         segments = [Segment(other, ids[2:5]), Segment(row, part)]
         wanted = range(3, 3 + len(part))
-        pack, logits = model._run(segments, wanted)  # noqa: SLF001
+        pack, logits = model.read(segments, wanted)
         found.append(logits(torch.tensor(list(wanted), device=model.model.device)))
         row.length += len(part)
     return pack, torch.cat(found)
@@ -237,7 +238,7 @@ def _check_layers(config: Any, pack: Pack) -> None:
 
 def _check_positions(config: Any) -> None:
     ropes: dict[str, Any] = getattr(config, "rope_parameters", None) or {}
-    each = [ropes, *(rope for rope in ropes.values() if isinstance(rope, dict))]
-    kinds: list[Any] = [cast("dict[str, Any]", rope).get("rope_type") for rope in each]
+    each = [ropes, *(cast("dict[str, Any]", rope) for rope in ropes.values() if isinstance(rope, dict))]
+    kinds = [rope.get("rope_type") for rope in each]
     if found := [kind for kind in kinds if kind in _ROPES_THAT_LOOK_AT_THE_LENGTH]:
         raise ValueError(f"its {found[0]} positions depend on the longest row of a pass")

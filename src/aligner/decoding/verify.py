@@ -56,7 +56,7 @@ def verify(checks: Sequence[Check], logits: Logits, device: torch.device) -> Non
     while waiting := [check for check in checks if not check.done]:
         spans = [check.wanted[check.judged : check.judged + chunk] for check in waiting]
         rows = torch.tensor([row for span in spans for row in span], device=device)
-        split: Any = logits(rows).split([len(span) for span in spans])
+        split: Sequence[torch.Tensor] = cast("Any", logits(rows)).split([len(span) for span in spans])
         parts = [_adjusted(check, part) for check, part in zip(waiting, split, strict=True)]
         for check, part, chosen in zip(waiting, parts, _choose(waiting, parts), strict=True):
             _judge(check, part, chosen)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
 from aligner.config import Device
@@ -19,12 +19,21 @@ from aligner.records import Completion, Message, SamplingParams
 
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 _SECONDS_TO_REACH_THE_HUB = 10.0
+WITHOUT_WEIGHTS = ("*.json", "*.jinja", "*.model", "*.txt")
+"""patterns of the files that say what a model is and how it reads"""
 
 
 class CausalLM(NamedTuple):
     """A model, ready to decode, and its tokenizer."""
 
     model: Any
+    tokenizer: Any
+
+
+class Unweighted(NamedTuple):
+    """All of a model but its weights."""
+
+    config: Any
     tokenizer: Any
 
 
@@ -126,14 +135,31 @@ def load_causal_lm(path: Path | str, device: Device = "auto") -> CausalLM:
     return CausalLM(model.to(where).eval(), tokenizer)
 
 
-def local_folder(name: str) -> Path:
-    """The folder of a model's files: a local directory, or where those of a hub id are kept; fetched if need be."""
+def local_folder(name: str, files: Sequence[str] | None = None) -> Path:
+    """The folder of a model's files: a local directory, or where those of a hub id are kept; fetched if need be.
+
+    Only files of these patterns are fetched, or all.
+    """
     source = _source(name)
     if isinstance(source, Path):
         return source
     import huggingface_hub as hub
 
-    return Path(cast("Any", hub).snapshot_download(source))
+    return Path(cast("Any", hub).snapshot_download(source, allow_patterns=files))
+
+
+def load_without_weights(folder: Path) -> Unweighted:
+    """What a folder says of its model without the weights; raises CheckpointError for a damaged one."""
+    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        config, tokenizer = (
+            cast("Any", kind).from_pretrained(folder, **options) for kind in (AutoConfig, AutoTokenizer)
+        )
+        return Unweighted(config, tokenizer)
+    # As for the weights: errors of many classes.
+    except Exception as error:
+        problem = f"no configuration and tokenizer of a model, or damaged ones: {_first_line(error)}"
+        raise CheckpointError(f"{folder}: {problem}") from error
 
 
 def torch_device(device: Device) -> torch.device:

@@ -5,18 +5,17 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, Self, cast
+from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
-import orjson
-
 from aligner.errors import MisuseError
-from aligner.models.events import EventReader
+from aligner.models.reading import body_of, events_of, first_of, is_one_piece, json_of, number_of, object_of, text_of
 from aligner.models.server import Server
 from aligner.records import Completion, Message, SamplingParams, Usage
 
 _OPENAI = "https://api.openai.com/v1"
 _NAME = re.compile(r"(?P<model>.+?)(?:@(?P<url>https?://.*))?")
+_CALL = re.compile(r"(/chat)?/completions$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,7 @@ class OpenAIModel:
         """The server's answer; ModelError when it gives none that can be used."""
         payload = self._payload(messages, sampling, prediction=prediction)
         async with self.server.post(payload) as answer:
-            return _completion(self.server, b"".join([chunk async for chunk in answer.chunks]))
+            return _completion(self.server, await body_of(answer))
 
     async def stream(
         self,
@@ -60,8 +59,8 @@ class OpenAIModel:
         """The same as the server sends it; a server that cannot stream gives one piece."""
         payload = self._payload(messages, sampling, prediction=prediction) | {"stream": True}
         async with self.server.post(payload, streamed=True) as answer:
-            if "json" in answer.content_type or "html" in answer.content_type:
-                yield _completion(self.server, b"".join([chunk async for chunk in answer.chunks])).text
+            if is_one_piece(answer):
+                yield _completion(self.server, await body_of(answer)).text
                 return
             async with aclosing(_pieces(self.server, answer.chunks)) as pieces:
                 async for piece in pieces:
@@ -71,8 +70,15 @@ class OpenAIModel:
         self, messages: Sequence[Message], sampling: SamplingParams, *, prediction: str | None
     ) -> dict[str, Any]:
         turns = [{"role": message.role, "content": message.content} for message in messages]
-        draft = {"prediction": {"type": "content", "content": prediction}} if self.predicts and prediction else {}
+        draft = prediction_field(prediction) if self.predicts and prediction else {}
         return {"model": self.model, "messages": turns} | sampling_fields(sampling) | draft
+
+
+class Hosted(NamedTuple):
+    """A model's name, and the server that knows it."""
+
+    model: str
+    server: Server
 
 
 def load(name: str, environ: Mapping[str, str] = os.environ) -> OpenAIModel:
@@ -80,15 +86,20 @@ def load(name: str, environ: Mapping[str, str] = os.environ) -> OpenAIModel:
 
     The key comes from OPENAI_API_KEY alone. Raises MisuseError for a name or an address of another form.
     """
+    return OpenAIModel(*hosted(name, environ, path="/chat/completions"))
+
+
+def hosted(name: str, environ: Mapping[str, str], *, path: str) -> Hosted:
+    """The model of that name at that path under its server's base URL; raises what `load` raises."""
     match = _NAME.fullmatch(name)
     if not match:
         raise MisuseError('"openai:" needs a model: openai:MODEL or openai:MODEL@BASE_URL')
-    url = _checked(match["url"] or environ.get("OPENAI_BASE_URL") or _OPENAI)
-    return OpenAIModel(match["model"], Server(url=url, key=environ.get("OPENAI_API_KEY", "").strip()))
+    base_url = _checked(match["url"] or environ.get("OPENAI_BASE_URL") or _OPENAI)
+    return Hosted(match["model"], Server(url=base_url + path, key=environ.get("OPENAI_API_KEY", "").strip()))
 
 
 def _checked(base_url: str) -> str:
-    """The address of chat completions; what the base URL holds is not repeated, since it may be a password."""
+    """The base URL without the path of a call; what it holds is not repeated, since it may be a password."""
     try:
         parts = urlsplit(base_url)
         sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -100,7 +111,12 @@ def _checked(base_url: str) -> str:
         raise MisuseError(
             "the base URL of the server holds a user, a query or a fragment; a key goes in OPENAI_API_KEY"
         )
-    return base_url.rstrip("/").removesuffix("/chat/completions") + "/chat/completions"
+    return _CALL.sub("", base_url.rstrip("/"))
+
+
+def prediction_field(text: str) -> dict[str, Any]:
+    """A draft in OpenAI's words."""
+    return {"prediction": {"type": "content", "content": text}}
 
 
 def sampling_fields(sampling: SamplingParams) -> dict[str, Any]:
@@ -116,14 +132,14 @@ def sampling_fields(sampling: SamplingParams) -> dict[str, Any]:
 
 
 def _completion(server: Server, body: bytes) -> Completion:
-    answer = _object(_json(server, body))
-    choice = _first(answer.get("choices"))
-    message, usage = _object(choice.get("message")), _object(answer.get("usage"))
+    answer = object_of(json_of(server, body))
+    choice = first_of(answer.get("choices"))
+    message, usage = object_of(choice.get("message")), object_of(answer.get("usage"))
     text = message.get("content")
     if not isinstance(text, str) or (not text and message.get("tool_calls")):
         raise server.error(f"status 200, but {_problem(answer, message)}", body)
-    read, written = _number(usage.get("prompt_tokens")), _number(usage.get("completion_tokens"))
-    return Completion(text, _text(choice.get("finish_reason")) or "stop", Usage(read, written))
+    read, written = number_of(usage.get("prompt_tokens")), number_of(usage.get("completion_tokens"))
+    return Completion(text, text_of(choice.get("finish_reason")) or "stop", Usage(read, written))
 
 
 def _problem(answer: Mapping[str, object], message: Mapping[str, object]) -> str:
@@ -139,55 +155,22 @@ def _problem(answer: Mapping[str, object], message: Mapping[str, object]) -> str
 async def _pieces(server: Server, chunks: AsyncIterator[bytes]) -> AsyncGenerator[str, None]:
     """The text of a stream; it ends with a finish reason or with `[DONE]`, and some servers send only one of them."""
     has_text = has_content = has_tools = ended = False
-    async for data in _events(chunks):
+    async for data in events_of(chunks):
         if data == "[DONE]":
             ended = True
             break
-        event = _object(_json(server, data.encode()))
+        event = object_of(json_of(server, data.encode()))
         if event.get("error"):
             raise server.error("status 200, but an error in the stream", data.encode())
-        choice = _first(event.get("choices"))  # none in a report of usage
-        delta = _object(choice.get("delta"))
+        choice = first_of(event.get("choices"))  # none in a report of usage
+        delta = object_of(choice.get("delta"))
         ended = ended or bool(choice.get("finish_reason"))
         has_tools = has_tools or bool(delta.get("tool_calls"))
         has_content = has_content or isinstance(delta.get("content"), str)
-        if piece := _text(delta.get("content")):
+        if piece := text_of(delta.get("content")):
             has_text = True
             yield piece
     if not ended:
         raise server.error("status 200, but the stream ended before the answer did")
     if not has_content or (has_tools and not has_text):
         raise server.error(f"status 200, but {'tool calls instead of text' if has_tools else 'no text in the answer'}")
-
-
-async def _events(chunks: AsyncIterator[bytes]) -> AsyncIterator[str]:
-    reader = EventReader()
-    async for chunk in chunks:
-        for data in reader.add(chunk):
-            yield data
-    for data in reader.rest():
-        yield data
-
-
-def _json(server: Server, body: bytes) -> Any:
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise server.error("status 200, but no valid JSON", body) from error
-
-
-def _object(value: object) -> Mapping[str, object]:
-    return cast("Mapping[str, object]", value) if isinstance(value, dict) else {}
-
-
-def _first(value: object) -> Mapping[str, object]:
-    items = cast("list[object]", value) if isinstance(value, list) else []
-    return _object(items[0]) if items else {}
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _number(value: object) -> int:
-    return value if isinstance(value, int) else 0
