@@ -12,8 +12,17 @@ import pytest
 from aligner.cli import COMMANDS, main
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")
-PLAIN = ("cd ", "git clone ", "pip install ", "pre-commit install ", "python -m venv ", "source ")
+DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/engines.md")
+PLAIN = (
+    "cd ",
+    "git clone ",
+    "pip install ",
+    "pre-commit install ",
+    "python tools/",
+    "python -m venv ",
+    "source ",
+    "vllm serve ",
+)
 """How a line of a shell block may begin besides with `make` and `aligner`."""
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import tiny_aligner
 from tokenizers_of_kinds import CHAT, CONTROLS, KINDS, SPECIAL, THINK, byte_level, sentencepiece_bpe
+from transformers import AutoTokenizer
 
-from aligner.correcting.lm_writer import LMWriter, load_checkpoint
+from aligner.correcting.lm_writer import LMWriter, load_checkpoint, writer_of
 from aligner.errors import MisuseError
+from aligner.models.hf import load_causal_lm
 from aligner.records import Exchange, Message, Question, Role, SamplingParams, Triple, as_question
 from aligner.templates import TEMPLATES, PromptEncoder, Template, template_named
 from aligner.training.card import Card
@@ -86,6 +88,26 @@ def test_question_and_answer_can_be_read_back(question: str, answer: str) -> Non
     assert [decoded(part) for part in parts] == [text for text in (question, answer) if text]
 
 
+@given(question=QUESTIONS, answer=HOSTILE)
+@settings(max_examples=50)
+@pytest.mark.parametrize(("kind", "name"), ENCODERS)
+def test_the_answer_stands_between_its_marks(kind: str, name: str, question: Question, answer: str) -> None:
+    """A prompt ends with one mark, the answer and the other mark, whatever question and answer say."""
+    encoder = ENCODERS[kind, name]
+    before, behind = encoder.answer_marks
+    end = [*before, *encoder.text_ids(answer), *behind]
+    assert before
+    assert behind
+    assert encoder.prompt_ids(question, answer)[-len(end) :] == end
+
+
+def test_an_answer_at_the_edge_has_no_mark_there() -> None:
+    """Where the answer begins or ends the prompt, or stands beside the question, there is no mark on that side."""
+    for text, marks in (("{answer}{question}", ["", ""]), ("{question}a{answer}", ["a", ""])):
+        encoder = PromptEncoder(replace(TEMPLATES["T1"], text=text), BYTE_LEVEL)
+        assert [decoded(mark) for mark in encoder.answer_marks] == marks
+
+
 @given(text=HOSTILE | st.text())
 def test_nothing_of_a_text_is_lost(text: str) -> None:
     """The ids of any text say that text, with a byte-level tokenizer."""
@@ -150,27 +172,32 @@ def test_added_letters_and_spaces_are_text() -> None:
 
 
 @pytest.fixture(scope="module", params=["sealed", "T4"])
-def writer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> LMWriter:
-    folder = tiny_aligner(tmp_path_factory.mktemp("aligner"), TEMPLATES[request.param], context=2048)
-    return load_checkpoint(str(folder), "cpu")
+def used(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, LMWriter]:
+    """A model and the writer that it is."""
+    template = TEMPLATES[request.param]
+    lm = load_causal_lm(tiny_aligner(tmp_path_factory.mktemp("aligner"), template, context=2048), "cpu")
+    return lm.model, writer_of(lm, template, fingerprint="used")
 
 
 @given(question=QUESTIONS, answer=HOSTILE, correction=st.text())
 @settings(max_examples=15)
 def test_training_and_use_read_the_same_prompt(
-    writer: LMWriter, question: Question, answer: str, correction: str
+    used: tuple[Any, LMWriter], question: Question, answer: str, correction: str
 ) -> None:
-    """The ids that a model is given in use are those that stood before the correction in training."""
+    """The ids that a model is given before the draft are those that stood before the correction in training."""
+    model, writer = used
     seen: list[list[int]] = []
 
     def look(_: object, __: object, inputs: dict[str, Any]) -> None:
         seen.extend(inputs["input_ids"].tolist())
 
-    hook = writer.model.register_forward_pre_hook(look, with_kwargs=True)
+    hook = model.base_model.register_forward_pre_hook(look, with_kwargs=True)
     (written,) = writer.write([Exchange(question, answer)], SamplingParams(max_tokens=1))
     hook.remove()
-    row = encode_row(writer.encoder, writer.tokenizer.eos_token_id, Triple(question, answer, correction))
-    assert seen == [list(row.ids[: row.prompt_length])]
+    row = encode_row(writer.encoder, writer.codec.end, Triple(question, answer, correction))
+    assert len(seen) == 1
+    assert seen[0][: row.prompt_length] == list(row.ids[: row.prompt_length])
+    assert tuple(seen[0][row.prompt_length :]) == writer.codec.draft(answer).ids[:1]
     assert written.usage.prompt_tokens == row.prompt_length
 
 
@@ -269,7 +296,7 @@ def test_a_checkpoint_keeps_its_template(tmp_path: Path) -> None:
     writer = load_checkpoint(str(folder), "cpu")
     assert writer.encoder.template == house
     prompt = writer.encoder.prompt_ids((Message("user", "who?"),), "me")
-    assert writer.tokenizer.decode(prompt) == "Q[user]who?AmeC"
+    assert AutoTokenizer.from_pretrained(folder).decode(prompt) == "Q[user]who?AmeC"
 
 
 @pytest.mark.parametrize("name", TEMPLATES)

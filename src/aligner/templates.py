@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Protocol, get_args
+from typing import Any, NamedTuple, Protocol, get_args
 
 from aligner.errors import MisuseError, unknown
 from aligner.records import Question, Role
@@ -111,6 +111,13 @@ def template_named(name: str) -> Template:
     return TEMPLATES[name]
 
 
+class AnswerMarks(NamedTuple):
+    """The template's own ids right before and right behind the answer; none where it has none there."""
+
+    before: Sequence[int]
+    behind: Sequence[int]
+
+
 class PromptEncoder:
     """One template bound to one tokenizer; training and use build their prompts here, and nowhere else.
 
@@ -138,6 +145,13 @@ class PromptEncoder:
         """The prompt around a question and an answer that are ids already."""
         filled = {"question": question_ids, "answer": answer_ids}
         return [*self._start, *(i for slot, literal in self._prompt for i in filled.get(slot, literal))]
+
+    @property
+    def answer_marks(self) -> AnswerMarks:
+        """What stands around the answer in every prompt."""
+        place = next(i for i, (slot, _) in enumerate(self._prompt) if slot == "answer")
+        around = [("", list[int]()), *self._prompt, ("", list[int]())]
+        return AnswerMarks(around[place][1], around[place + 2][1])
 
     def text_ids(self, text: str) -> list[int]:
         """The ids of a text that is data: no control token, and with a byte-level tokenizer nothing is lost."""

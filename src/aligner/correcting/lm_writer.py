@@ -45,7 +45,7 @@ class LMWriter:
         for step in self.start(batch).decode(requests):
             if step.end is not None:
                 i = fits[step.number]
-                completions[i] = self._completion(len(prompts[i]), step.end, sampling)
+                completions[i] = self._completion(prompts[i], exchanges[i], step.end, sampling)
         return completions
 
     def stream(self, exchange: Exchange, sampling: SamplingParams) -> Generator[str, None, Completion]:
@@ -60,7 +60,7 @@ class LMWriter:
             if step.end is not None:
                 if piece := cutter.add(text.rest()) + cutter.rest():
                     yield piece
-                return self._completion(len(prompt), step.end, sampling)
+                return self._completion(prompt, exchange, step.end, sampling)
         raise AssertionError("a request has an end")
 
     def _request(
@@ -93,9 +93,11 @@ class LMWriter:
         room = max(self.context - len(prompt), 0)
         return room if sampling.max_tokens is None else min(room, sampling.max_tokens)
 
-    def _completion(self, prompt_length: int, decoded: Decoded, sampling: SamplingParams) -> Completion:
+    def _completion(
+        self, prompt: Sequence[int], exchange: Exchange, decoded: Decoded, sampling: SamplingParams
+    ) -> Completion:
         rejected = decoded.drafted - decoded.accepted
-        usage = Usage(prompt_length, len(decoded.tokens), decoded.accepted, rejected, decoded.passes)
+        usage = Usage(len(prompt), len(decoded.tokens), decoded.accepted, rejected, decoded.passes)
         cutter = StopCutter(sampling.stop)
         ended = decoded.tokens[-1] == self.codec.end
         text = cutter.add(self.codec.decode(decoded.tokens[:-1] if ended else decoded.tokens))
@@ -104,8 +106,8 @@ class LMWriter:
             "stop" if ended or cutter.stopped else "length",
             usage,
             decoded.confidence,
-            # The last token of the draft is the end of the text, which is none of the answer's.
-            decoded.doubt and decoded.doubt[:-1],
+            # The end of the text is a token of the draft, and none of the answer's.
+            decoded.doubt and decoded.doubt[: len(self.codec.encode(exchange.answer))],
         )
 
 

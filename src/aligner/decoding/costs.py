@@ -45,11 +45,9 @@ class Costs:
 def costs_of(model: PackedModel) -> Costs:
     """What passes of this model cost here, from disk where they were timed before."""
     path = _kept(model)
-    try:
-        found = orjson.loads(path.read_bytes())
-        return Costs(found["sizes"], found["seconds"])
-    except (OSError, ValueError, KeyError):
-        costs = measure(model)
+    if (found := _read(path)) is not None:
+        return found
+    costs = measure(model)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         text = orjson.dumps({"sizes": costs.sizes, "seconds": costs.seconds}, option=orjson.OPT_APPEND_NEWLINE)
@@ -63,7 +61,7 @@ def measure(model: PackedModel, *, seconds: float = _SECONDS) -> Costs:
     """Time passes of growing sizes, the best of three each, until the time is over."""
     sizes: list[int] = []
     best: list[float] = []
-    memory = min(_MEMORY, _context(model) - SIZES[-1])
+    memory = max(min(_MEMORY, _context(model) - SIZES[-1]), 0)
     row = RowCache(memory + SIZES[-1])
     started = time.perf_counter()
     if memory > 0:
@@ -94,6 +92,17 @@ def _timed(run: Callable[[], None]) -> float:
 def _context(model: PackedModel) -> int:
     found: int | None = getattr(model.model.config.get_text_config(), "max_position_embeddings", None)
     return found or 1 << 20
+
+
+def _read(path: Path) -> Costs | None:
+    """What was kept there; None where that is nothing, or damaged."""
+    try:
+        found = orjson.loads(path.read_bytes())
+        costs = Costs([int(size) for size in found["sizes"]], [float(seconds) for seconds in found["seconds"]])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    rising = costs.sizes and list(costs.sizes) == sorted(set(costs.sizes))
+    return costs if rising and len(costs.sizes) == len(costs.seconds) and min(costs.seconds) > 0 else None
 
 
 def _kept(model: PackedModel) -> Path:

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import groupby, islice
 from typing import Any, cast
 
 import torch
 from transformers import (
-    GenerationConfig,
     LogitsProcessor,
     LogitsProcessorList,
     StoppingCriteria,
@@ -15,6 +14,23 @@ from transformers import (
 )
 
 from aligner.decoding.decoder import Decoded, Request, Step
+
+_NOTHING_ELSE: dict[str, Any] = {
+    "do_sample": False,
+    "num_beams": 1,
+    "pad_token_id": 0,
+    "eos_token_id": None,
+    "forced_bos_token_id": None,
+    "forced_eos_token_id": None,
+    "suppress_tokens": None,
+    "begin_suppress_tokens": None,
+    "bad_words_ids": None,
+    "repetition_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+    "min_length": 0,
+    "min_new_tokens": None,
+}
+"""what a model's own generation_config might add; the request alone says what is chosen, and when a text ends"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,27 +42,28 @@ class GeneratingDecoder:
     """decoded at a time"""
 
     def decode(self, requests: Iterable[Request]) -> Iterator[Step]:
-        """One step for each request, in order, with all of its tokens."""
-        waiting = enumerate(requests)
-        while batch := list(islice(waiting, self.rows)):
-            decoded = self._together([request for _, request in batch])
-            for (number, _), tokens in zip(batch, decoded, strict=True):
-                yield Step(number, tokens, Decoded(tokens, len(tokens), 0, 0, None, None))
+        """One step for each request, in order, with all of its tokens.
+
+        Only neighbours with prompts of one length are decoded together: not every model reads padding as nothing, and
+        a padded row would leave the context early.
+        """
+        for _, alike in groupby(enumerate(requests), key=lambda numbered: len(numbered[1].prompt)):
+            while batch := list(islice(alike, self.rows)):
+                decoded = self._together([request for _, request in batch])
+                for (number, _), tokens in zip(batch, decoded, strict=True):
+                    yield Step(number, tokens, Decoded(tokens, len(tokens), 0, 0, None, None))
 
     @torch.inference_mode()
     def _together(self, requests: Sequence[Request]) -> list[list[int]]:
-        width = max(len(request.prompt) for request in requests)
-        ids = [[0] * (width - len(request.prompt)) + list(request.prompt) for request in requests]
-        mask = [[0] * (width - len(request.prompt)) + [1] * len(request.prompt) for request in requests]
+        ids = torch.tensor([list(request.prompt) for request in requests], device=self.model.device)
         watch = _Watch(requests)
         self.model.generate(
-            torch.tensor(ids, device=self.model.device),
-            attention_mask=torch.tensor(mask, device=self.model.device),
-            generation_config=GenerationConfig(
-                max_new_tokens=max(request.limit for request in requests), do_sample=False, pad_token_id=0
-            ),
-            logits_processor=LogitsProcessorList([_Choice(requests, width)]),
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=max(request.limit for request in requests),
+            logits_processor=LogitsProcessorList([_Choice(requests, ids.shape[1])]),
             stopping_criteria=StoppingCriteriaList([watch]),
+            **_NOTHING_ELSE,
         )
         return watch.rows
 

@@ -1,0 +1,1 @@
+"""Parts of an Aligner that run inside other people's engines."""
