@@ -152,7 +152,8 @@ def llama_33m() -> Any:
         pad_token_id=0,
         tie_word_embeddings=True,
     )
-    return AutoModelForCausalLM.from_config(config).eval()
+    model: Any = AutoModelForCausalLM.from_config(config)
+    return model.eval()
 
 
 class Script(LogitsProcessor):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aligner.decoding.cursor import TRUSTED, AnswerCursor, Guess
+from aligner.decoding.cursor import TRUSTED, AnswerCursor
 from aligner.decoding.drafts import Codec, Draft
 
 END = 0
@@ -173,7 +173,8 @@ def test_a_guess_that_was_wrong_is_trusted_less_and_one_that_was_right_more() ->
         cursor = AnswerCursor(Draft(DISTINCT))
         follow(cursor, (*DISTINCT[:10], 990))
         before = cursor.guess()
-        assert before == Guess(11, "substitution", before.trust if before else 0)
+        assert before is not None
+        assert before[:2] == (11, "substitution")
         follow(cursor, DISTINCT[11:21] if right else (991,))
         follow(cursor, (992,))
         after = cursor.guess()
