@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from random import Random
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from record import record
@@ -152,8 +152,7 @@ def llama_33m() -> Any:
         pad_token_id=0,
         tie_word_embeddings=True,
     )
-    model: Any = AutoModelForCausalLM.from_config(config)
-    return model.eval()
+    return cast("Any", AutoModelForCausalLM).from_config(config).eval()
 
 
 class Script(LogitsProcessor):
