@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM, GemmaConfig, LlamaConfig, Qwen3Co
 
 from aligner.correcting.lm_writer import LMWriter, writer_of
 from aligner.models.hf import load_causal_lm
-from aligner.records import Completion
+from aligner.records import Completion, Exchange
 from aligner.templates import TEMPLATES, Template
 from aligner.training.card import Card, weights_hash
 from aligner.training.new_model import new_tokenizer
@@ -20,6 +20,10 @@ SENTENCES = (
     "How many legs has a spider? A spider has 8 legs.",
     "User: Who are you? Assistant: I am a tiny model.",
 )
+EXCHANGES = [
+    Exchange(question, "The answer is " + "very " * times + end)
+    for times, (question, end) in enumerate([("What?", "no."), ("Why is it é?", "🙂"), ("Who are you?", "me!")] * 3)
+]
 
 
 def tiny_model(folder: Path, family: Family = "llama", *, context: int = 256, seed: int = 0) -> Path:

@@ -134,7 +134,7 @@ class CorrectConfig:
     out: Path | None = None
     """where the corrections go, in the order of the answers: JSONL or Parquet; - is standard output"""
     aligner: str = "demo"
-    """a checkpoint folder or hub id, "demo" for the one that is shipped, "echo:" or "rules:FILE\""""
+    """a checkpoint folder or hub id, "demo" (shipped), "openai:MODEL@URL", "echo:" or "rules:FILE\""""
     question: str | None = None
     """one question, instead of a file"""
     answer: str | None = None

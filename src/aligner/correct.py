@@ -36,7 +36,7 @@ class Aligner:
 
     @classmethod
     def from_pretrained(cls, name: str = "demo", *, device: Device = "auto") -> "Aligner":
-        """The Aligner of a checkpoint folder or hub id; also `demo` (shipped), `echo:` and `rules:FILE`."""
+        """The Aligner of a checkpoint folder or hub id; also `demo`, `openai:MODEL@URL`, `echo:`, `rules:FILE`."""
         return cls(load_writer(name, device))
 
     def correct(

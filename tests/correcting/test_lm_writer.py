@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import Family, exact_writer, tiny_aligner, tiny_model, written
+from tiny import EXCHANGES, Family, exact_writer, tiny_aligner, tiny_model, written
 from transformers import AutoModelForCausalLM, AutoTokenizer, BloomConfig
 
 from aligner.correct import Aligner
@@ -20,10 +20,6 @@ from aligner.templates import TEMPLATES
 from aligner.training.card import Card, weights_hash
 
 GREEDY = SamplingParams()
-EXCHANGES = [
-    Exchange(question, "The answer is " + "very " * times + end)
-    for times, (question, end) in enumerate([("What?", "no."), ("Why is it é?", "🙂"), ("Who are you?", "me!")] * 3)
-]
 
 
 @pytest.fixture(scope="module")

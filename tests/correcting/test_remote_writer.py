@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 import pytest
 from chat_server import Answer, Served, body, event, hang_up, serving, stalled, stream
 from completions_server import Crowd, Hosted, text_completion
-from tiny import exact_writer, tiny_aligner, tiny_model
+from tiny import EXCHANGES, exact_writer, tiny_aligner, tiny_model
+from tiny import written as told
 
 from aligner.correct import Aligner
 from aligner.correcting.lm_writer import LMWriter
@@ -28,10 +29,6 @@ QUICK = Retries(attempts=3, first_wait=0.001, longest_wait=0.01, jitter=0.0)
 KEY = "sk-canary-4711"
 LONG = Exchange("why " * 300, "so")
 ASKED = Exchange("What?", "no.")
-EXCHANGES = [
-    Exchange(question, "The answer is " + "very " * times + end)
-    for times, (question, end) in enumerate([("What?", "no."), ("Why is it é?", "🙂"), ("Who are you?", "me!")] * 3)
-]
 
 
 @pytest.fixture(scope="module")
@@ -73,12 +70,6 @@ def streamed(writer: Any, exchange: Exchange, sampling: SamplingParams = GREEDY)
             pieces.append(next(coming))
         except StopIteration as end:
             return pieces, end.value
-
-
-def told(completion: Completion) -> tuple[str, str, int, int]:
-    """What both a server and a model in this process tell."""
-    usage = completion.usage
-    return completion.text, completion.finish_reason, usage.prompt_tokens, usage.completion_tokens
 
 
 @pytest.mark.parametrize("sampling", [GREEDY, SamplingParams(max_tokens=3)])

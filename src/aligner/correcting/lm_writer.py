@@ -3,21 +3,18 @@
 import hashlib
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 from aligner.config import Device
 from aligner.decoding.decoder import Decoded, Request
-from aligner.decoding.drafts import Codec
+from aligner.decoding.drafts import Codec, codec_of
 from aligner.decoding.sampling import sampler_of
 from aligner.decoding.start import StartDecoder, start_decoder
-from aligner.models.generating import context_of
+from aligner.models.generating import CONTEXT_WHERE_NONE_IS_NAMED, context_of
 from aligner.models.hf import CausalLM, load_causal_lm, local_folder
 from aligner.models.pieces import StopCutter, TokenText
 from aligner.records import Completion, Exchange, SamplingParams, Usage
 from aligner.templates import PromptEncoder, Template
 from aligner.training.card import Card
-
-_CONTEXT_WHERE_NONE_IS_NAMED = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +119,10 @@ def load_checkpoint(name: str, device: Device) -> LMWriter:
 def writer_of(lm: CausalLM, template: Template, *, fingerprint: str) -> LMWriter:
     """The writer that a model is with a template."""
     encoder = PromptEncoder(template, lm.tokenizer)
-    decode = partial(lm.tokenizer.decode, skip_special_tokens=True, clean_up_tokenization_spaces=False)
     return LMWriter(
         start=start_decoder(lm.model),
-        codec=Codec(encoder.text_ids, decode, lm.tokenizer.eos_token_id),
+        codec=codec_of(encoder.text_ids, lm.tokenizer),
         encoder=encoder,
         fingerprint=fingerprint,
-        context=context_of(lm.model, lm.tokenizer) or _CONTEXT_WHERE_NONE_IS_NAMED,
+        context=context_of(lm.model, lm.tokenizer) or CONTEXT_WHERE_NONE_IS_NAMED,
     )

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from aligner.correcting.waiting import BackgroundLoop
 from aligner.jobs import map_ordered
-from aligner.models.generating import context_of
+from aligner.models.generating import CONTEXT_WHERE_NONE_IS_NAMED, context_of
 from aligner.models.hf import WITHOUT_WEIGHTS, load_without_weights, local_folder
 from aligner.models.openai import hosted, prediction_field, sampling_fields
 from aligner.models.reading import body_of, events_of, first_of, is_one_piece, json_of, number_of, object_of, text_of
@@ -17,8 +17,6 @@ from aligner.models.server import Server
 from aligner.records import Completion, Exchange, SamplingParams, Usage
 from aligner.templates import PromptEncoder
 from aligner.training.card import Card
-
-_CONTEXT_WHERE_NONE_IS_NAMED = 4096
 
 
 class _Part(NamedTuple):
@@ -127,7 +125,7 @@ def load_remote(name: str, environ: Mapping[str, str] = os.environ) -> RemoteWri
         encoder=PromptEncoder(card.template, unweighted.tokenizer),
         # The same weights write other texts on an engine that rounds otherwise.
         fingerprint=f"openai:{model}@{server.url}:{made}",
-        context=context_of(unweighted, unweighted.tokenizer) or _CONTEXT_WHERE_NONE_IS_NAMED,
+        context=context_of(unweighted, unweighted.tokenizer) or CONTEXT_WHERE_NONE_IS_NAMED,
     )
 
 

@@ -2,23 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
+from typing import Any
 
 Encode = Callable[[str], list[int]]
 Decode = Callable[[Sequence[int]], str]
 
-_ENDS_OF_SENTENCES = (
-    ".",
-    "!",
-    "?",
-    "…",
-    "\u3002",
-    "\uff01",
-    "\uff1f",
-    ":",
-    ";",
-    "\n",
-)  # the escapes are those of Chinese
+_CHINESE = ("\u3002", "\uff01", "\uff1f")
+_ENDS_OF_SENTENCES = (".", "!", "?", "…", ":", ";", "\n", *_CHINESE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +31,12 @@ class Codec:
     def draft(self, text: str) -> "Draft":
         """The draft that a text is."""
         return Draft((*self.encode(text), self.end), text, self)
+
+
+def codec_of(encode: Encode, tokenizer: Any) -> Codec:
+    """How a Hugging Face tokenizer writes corrections; `encode` keeps text from becoming control tokens."""
+    decode = partial(tokenizer.decode, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return Codec(encode, decode, tokenizer.eos_token_id)
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,11 @@ It names no request, and a request's row may be another one at the next step: ro
 """
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aligner.decoding.cursor import AnswerCursor
-from aligner.decoding.drafts import Codec, Draft
+from aligner.decoding.drafts import Codec, Draft, codec_of
 from aligner.templates import PromptEncoder
 
 if TYPE_CHECKING:
@@ -138,8 +137,7 @@ def _reader(model: str) -> tuple[PromptEncoder, Codec]:
 
     folder = local_folder(model, WITHOUT_WEIGHTS)
     encoder = PromptEncoder(Card.load(folder).template, tokenizer := load_without_weights(folder).tokenizer)
-    decode = partial(tokenizer.decode, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    return encoder, Codec(encoder.text_ids, decode, tokenizer.eos_token_id)
+    return encoder, codec_of(encoder.text_ids, tokenizer)
 
 
 def _agreeing(draft: Sequence[int], tokens: Sequence[int]) -> int:

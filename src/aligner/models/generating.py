@@ -15,6 +15,8 @@ from aligner.models.pieces import StopCutter, TokenText
 from aligner.records import Completion, Message, SamplingParams, Usage
 
 _TURN_NAMES = {"system": "System", "user": "User", "assistant": "Assistant"}
+CONTEXT_WHERE_NONE_IS_NAMED = 4096
+"""tokens of prompt and correction together for an Aligner that names no context"""
 _LONGEST_WITHOUT_CONTEXT = 4096
 """new tokens at the most for a model that names no context"""
 
