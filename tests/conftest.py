@@ -1,6 +1,7 @@
 """What all tests share: no network, one thread for each worker, and the folder of real files."""
 
 import os
+import signal
 import tempfile
 from pathlib import Path
 
@@ -14,6 +15,9 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # What passes cost is kept in the user's cache; tests have one of their own.
 _CACHE = tempfile.TemporaryDirectory(prefix="aligner-tests-")
 os.environ["XDG_CACHE_HOME"] = _CACHE.name
+
+# A shell starts background jobs deaf to Ctrl-C, and the programs that they start would be deaf, too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A busy machine is no reason for a law to fail.
 settings.register_profile("aligner", deadline=None)

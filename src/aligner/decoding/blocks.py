@@ -14,7 +14,7 @@ _SIZES = (*range(4, 64, 4), *range(64, 256, 16), *range(256, 4097, 128))
 _AS_GOOD = 0.9
 """the most draft tokens whose rate is that near the best: the optimum is flat, and fewer passes depend less on costs"""
 _SHORTEST = 8
-"""a shorter draft at a doubtful place gains nothing"""
+"""a shorter draft at a doubtful place gains nothing, unless the answer ends there"""
 _THRESHOLDS = tuple(0.95 * 0.82**i for i in range(24))
 
 
@@ -76,7 +76,7 @@ class MeasuredBlocks:
         budget = now + now / rows * prospect.trust / (1 - prospect.trust)
         affordable = (size for size in _SIZES if self.costs(fed + size) > budget)
         size = next(affordable, prospect.longest + 1) - 1
-        return min(size, prospect.longest) if size >= _SHORTEST else 0
+        return min(size, prospect.longest) if size >= min(_SHORTEST, prospect.longest) else 0
 
 
 def whole_drafts(prospects: Sequence[Prospect], _: int) -> list[int]:

@@ -27,7 +27,7 @@ _PRIOR: dict[Kind, float] = {
     "long match": 0.95,
     "pair": 0.85,
     "rare token": 0.8,
-    "token": 0.35,
+    "token": 0.75,
     "sentence": 0.5,
     "substitution": 0.75,
     "insertion": 0.5,
