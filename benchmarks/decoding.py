@@ -1,12 +1,13 @@
 """What drafted decoding costs, side by side with its peers in one process on the same pairs.
 
-    python benchmarks/decoding.py           everything
-    python benchmarks/decoding.py --quick   the 33 M model, 256 tokens, four workloads, three pairs each
+    python benchmarks/decoding.py           everything: 64, 256 and 1,000 tokens, batches of 4 and 16
+    python benchmarks/decoding.py --quick   256 tokens, four workloads, three pairs each
 
 Arms: plain `generate`, prompt lookup by `generate` (the best of a grid), ours, our decoder with drafting off, and the
 floor, one forward pass over prompt, answer and answer. The 33 M Llama has random weights and is driven by a script: in
 every arm the token that the correction has next gets the same finite bonus, so edits are exact and the work is real.
-Edited means substituted: that share of the answer's tokens, at random places, one by one.
+Edited means substituted: that share of the answer's tokens, at random places, one by one. Mixed means that so many
+edits replace, put in or leave out one to four tokens. `generate` refuses prompt lookup for more than one row.
 Time a pair with nothing else on the machine; the figures are ratios of medians within one run.
 """
 
@@ -54,11 +55,29 @@ class Timing(NamedTuple):
     tokens: list[int]
 
 
+class Plan(NamedTuple):
+    """One workload to compare the arms on."""
+
+    workload: str
+    size: int = 256
+    """tokens of the answer"""
+    pairs: int = 3
+    grid: Sequence[tuple[int, int]] = ()
+    """settings of prompt lookup"""
+    batch: int = 1
+
+    @property
+    def name(self) -> str:
+        """What its figures are called: 256 tokens alone go without saying."""
+        size = "" if self.size == 256 else f"n{self.size}_"
+        batch = "" if self.batch == 1 else f"batch{self.batch}_"
+        return f"{batch}{size}{self.workload}"
+
+
 def main() -> None:
     """Measure all arms, print a table, and one line of JSON last."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="ends within 4 minutes")
-    parser.add_argument("--pairs", type=int, default=3, help="pairs for each workload")
     options = parser.parse_args()
     model = llama_33m()
     driven = packed(model)
@@ -67,12 +86,15 @@ def main() -> None:
         "ms a pass:", {size: round(1000 * s, 1) for size, s in zip(costs.sizes, costs.seconds, strict=True)}, flush=True
     )
     figures: dict[str, Any] = {"equal": True}
-    names = ("unchanged", "edit1", "edit3", "disjoint") if options.quick else tuple(WORKLOADS)
-    for name in names:
-        grid = () if name == "disjoint" else QUICK_GRID if options.quick else GRID
-        pairs = [WORKLOADS[name](Random(f"{name} {i}"), 256) for i in range(options.pairs)]
-        figures |= compare(name, pairs, driven, MeasuredBlocks(costs), grid)
-        figures["equal"] = figures["equal"] and figures.pop("same")
+    blocks = MeasuredBlocks(costs)
+    for plan in QUICK if options.quick else FULL:
+        pairs = [WORKLOADS[plan.workload](Random(f"{plan.workload} {i}"), plan.size) for i in range(plan.pairs)]
+        if plan.batch == 1:
+            found = compare(plan.name, pairs, driven, blocks, plan.grid)
+        else:
+            found = compare_batch(plan.name, pairs, driven, blocks, plan.batch)
+        figures["equal"] = figures["equal"] and found.pop("same")
+        figures |= found
     record("decoding_quick" if options.quick else "decoding", figures)
 
 
@@ -110,6 +132,22 @@ def compare(
     return {"same": same} | ratios(name, middle, passes, least)
 
 
+def compare_batch(
+    name: str, pairs: Sequence[Pair], driven: PackedModel, blocks: MeasuredBlocks, batch: int
+) -> dict[str, Any]:
+    """The figures of one workload, all pairs of it at a time, by `generate` and by ours."""
+    notes: list[Decoded] = []
+    started = time.perf_counter()
+    expected = generated_together(driven.model, pairs)
+    middle = time.perf_counter()
+    tokens = decoded_together(Decoder(driven, blocks, batch), pairs, notes)
+    times = {"ours": time.perf_counter() - middle, "greedy": middle - started}
+    passes = sum(note.passes for note in notes) / len(notes)
+    show(name, times, passes, sum(pair.least_passes for pair in pairs) / len(pairs))
+    same = tokens == expected == [pair.correction for pair in pairs]
+    return {"same": same, f"{name}_vs_greedy": round(times["greedy"] / times["ours"], 3)}
+
+
 def ratios(name: str, middle: Mapping[str, float], passes: float, least: float) -> dict[str, float]:
     """How many times faster ours is; for the floor, how many times slower."""
     mine = middle["ours"]
@@ -117,8 +155,8 @@ def ratios(name: str, middle: Mapping[str, float], passes: float, least: float) 
     found = {f"{name}_vs_greedy": middle["greedy"] / mine, f"{name}_vs_plain": middle["plain"] / mine}
     if lookups:
         found[f"{name}_vs_lookup"] = min(lookups) / mine
-    if name == "unchanged":
-        found |= {"unchanged_vs_floor": mine / middle["floor"], "unchanged_passes": passes}
+    if name.endswith("unchanged"):
+        found |= {f"{name}_vs_floor": mine / middle["floor"], f"{name}_passes": passes}
     else:
         found[f"{name}_passes_vs_least"] = passes / least
     return {key: round(value, 3) for key, value in found.items()}
@@ -194,18 +232,54 @@ def generated(model: Any, pair: Pair, lookup: tuple[int, int] | None = None) -> 
     return whole[0, len(pair.prompt) :].tolist()
 
 
+class Scripts(LogitsProcessor):
+    """A script for each row of a batch whose prompts are equally long."""
+
+    def __init__(self, pairs: Sequence[Pair]) -> None:
+        self._scripts = [Script(pair) for pair in pairs]
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> Any:
+        """Scores, [rows, vocabulary], with each row's bonus."""
+        for i, script in enumerate(self._scripts):
+            script(input_ids[i : i + 1], scores[i : i + 1])
+        return scores
+
+
+@torch.inference_mode()
+def generated_together(model: Any, pairs: Sequence[Pair]) -> list[list[int]]:
+    """What `generate` decodes for a batch; each row up to its end."""
+    ids = torch.tensor([pair.prompt for pair in pairs])
+    whole = model.generate(
+        ids,
+        attention_mask=torch.ones_like(ids),
+        max_new_tokens=max(len(pair.correction) for pair in pairs),
+        do_sample=False,
+        logits_processor=LogitsProcessorList([Scripts(pairs)]),
+    )
+    rows: list[list[int]] = whole[:, ids.shape[1] :].tolist()
+    return [row[: row.index(END) + 1] if END in row else row for row in rows]
+
+
 def ours(decoder: Decoder, pair: Pair, notes: list[Decoded]) -> list[int]:
     """What our decoder gives, with the answer as the draft."""
-    request = Request(
-        prompt=pair.prompt,
-        limit=len(pair.correction) + 8,
-        ends=frozenset({END}),
-        draft=Draft((*pair.answer, END)),
-        adjust=partial(scripted, pair.correction),
+    return decoded_together(decoder, [pair], notes)[0]
+
+
+def decoded_together(decoder: Decoder, pairs: Sequence[Pair], notes: list[Decoded]) -> list[list[int]]:
+    """What our decoder gives for several pairs."""
+    requests = (
+        Request(
+            prompt=pair.prompt,
+            limit=len(pair.correction) + 8,
+            ends=frozenset({END}),
+            draft=Draft((*pair.answer, END)),
+            adjust=partial(scripted, pair.correction),
+        )
+        for pair in pairs
     )
-    decoded = [step.end for step in decoder.decode([request]) if step.end is not None]
-    notes += decoded
-    return decoded[0].tokens
+    decoded = {step.number: step.end for step in decoder.decode(requests) if step.end is not None}
+    notes += decoded.values()
+    return [decoded[number].tokens for number in range(len(pairs))]
 
 
 @torch.inference_mode()
@@ -228,6 +302,24 @@ def edited(random: Random, size: int, *, share: float) -> Pair:
     for place in places:
         correction[place] = words(random, 1)[0]
     return pair_of(random, answer, correction, edits=len(places))
+
+
+def mixed(random: Random, size: int, *, share: float) -> Pair:
+    """So many edits, each of which replaces, puts in or leaves out one to four tokens."""
+    answer = words(random, size)
+    correction, passes, places = list[int](), 0, set(random.sample(range(size - 4), round(share * size)))
+    place = 0
+    while place < size:
+        count = random.choice((1, 1, 2, 3, 4)) if place in places else 0
+        kind = random.choice(("replace", "insert", "delete"))
+        if count:
+            passes += 1 if kind == "delete" else count
+            correction += [] if kind == "delete" else words(random, count)
+            place += 0 if kind == "insert" else count
+        if not count or kind == "insert":
+            correction.append(answer[place])
+            place += 1
+    return pair_of(random, answer, correction, edits=passes)
 
 
 def rewritten(random: Random, size: int) -> Pair:
@@ -265,10 +357,22 @@ WORKLOADS: Mapping[str, Callable[[Random, int], Pair]] = {
     "edit1": partial(edited, share=0.01),
     "edit3": partial(edited, share=0.03),
     "edit8": partial(edited, share=0.08),
+    "mixed1": partial(mixed, share=0.01),
+    "mixed3": partial(mixed, share=0.03),
     "rewrite": rewritten,
     "prefix": prefixed,
     "disjoint": disjoint,
 }
+
+QUICK = (*(Plan(name, grid=QUICK_GRID) for name in ("unchanged", "edit1", "edit3")), Plan("disjoint"))
+FULL = (
+    *(Plan(name, grid=GRID) for name in ("unchanged", "edit1", "edit3", "edit8")),
+    *(Plan(name, grid=QUICK_GRID) for name in ("mixed1", "mixed3", "rewrite", "prefix")),
+    Plan("disjoint"),
+    *(Plan(name, 64, grid=() if name == "disjoint" else QUICK_GRID) for name in WORKLOADS),
+    *(Plan(name, 1000, 1, grid=() if name == "disjoint" else QUICK_GRID[::2]) for name in WORKLOADS),
+    *(Plan(name, pairs=batch, batch=batch) for batch in (4, 16) for name in ("unchanged", "edit3", "disjoint")),
+)
 
 if __name__ == "__main__":
     main()

@@ -9,23 +9,21 @@ answer) are reported apart; each figure is a median over answers of how many tim
 
 import argparse
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 from statistics import median
 from typing import Any, NamedTuple
 
 import torch
-from decoding import END, Pair, Script, edited, llama_33m, prefixed, scripted
+from decoding import Pair, decoded_together, edited, generated_together, llama_33m, prefixed
 from record import record
-from transformers import LogitsProcessor, LogitsProcessorList
 
 from aligner.correct import Aligner
 from aligner.correcting.lm_writer import LMWriter, load_checkpoint
 from aligner.correcting.writers import shipped
 from aligner.decoding.blocks import MeasuredBlocks
 from aligner.decoding.costs import measure
-from aligner.decoding.decoder import Decoder, Request
-from aligner.decoding.drafts import Draft
+from aligner.decoding.decoder import Decoder
 from aligner.decoding.packed import packed
 from aligner.demo import held_out
 from aligner.models.hf import load_causal_lm
@@ -106,8 +104,14 @@ def mixed_batches(count: int) -> dict[str, float]:
     for batch in (4, 8, 16):
         pairs = [mixed(Random(i), i, 256) for i in range(max(count, batch))]
         groups = [pairs[i : i + batch] for i in range(0, len(pairs), batch)]
-        peer = timed(lambda groups=groups: [generated_together(model, group) for group in groups])
-        ours = timed(lambda batch=batch, pairs=pairs: decoded_together(Decoder(driven, blocks, batch), pairs))
+        found: list[list[int]] = []
+        peer = timed(lambda groups=groups, found=found: found.extend(each(model, groups)))
+        check(pairs, found)
+        decoder, found = Decoder(driven, blocks, batch), []
+        ours = timed(
+            lambda decoder=decoder, pairs=pairs, found=found: found.extend(decoded_together(decoder, pairs, []))
+        )
+        check(pairs, found)
         figures[f"mix_batch{batch}_vs_greedy"] = round(peer / ours, 2)
     return figures
 
@@ -120,51 +124,15 @@ def mixed(random: Random, number: int, size: int) -> Pair:
     return edited(random, size, share=0.03 if place in {2, 4, 6} else 0.0)
 
 
-def decoded_together(decoder: Decoder, pairs: Sequence[Pair]) -> None:
-    """Ours; what it gives is checked."""
-    requests: Iterable[Request] = (
-        Request(
-            prompt=pair.prompt,
-            limit=len(pair.correction) + 8,
-            ends=frozenset({END}),
-            draft=Draft((*pair.answer, END)),
-            adjust=lambda logits, position, pair=pair: scripted(pair.correction, logits, position),
-        )
-        for pair in pairs
-    )
-    for step in decoder.decode(requests):
-        if step.end is not None and step.end.tokens != pairs[step.number].correction:
-            raise AssertionError("other tokens than the script's")
+def each(model: Any, groups: Sequence[Sequence[Pair]]) -> list[list[int]]:
+    """The peer, a batch after the other."""
+    return [tokens for group in groups for tokens in generated_together(model, group)]
 
 
-class Scripts(LogitsProcessor):
-    """A script for each row of a batch whose prompts are equally long."""
-
-    def __init__(self, pairs: Sequence[Pair]) -> None:
-        self._scripts = [Script(pair) for pair in pairs]
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> Any:
-        """Scores, [rows, vocabulary], with each row's bonus."""
-        for i, script in enumerate(self._scripts):
-            script(input_ids[i : i + 1], scores[i : i + 1])
-        return scores
-
-
-@torch.inference_mode()
-def generated_together(model: Any, pairs: Sequence[Pair]) -> None:
-    """The peer: one batch by `generate`; what it gives is checked."""
-    ids = torch.tensor([pair.prompt for pair in pairs])
-    longest = max(len(pair.correction) for pair in pairs)
-    whole = model.generate(
-        ids,
-        attention_mask=torch.ones_like(ids),
-        max_new_tokens=longest,
-        do_sample=False,
-        logits_processor=LogitsProcessorList([Scripts(pairs)]),
-    )
-    for row, pair in zip(whole[:, ids.shape[1] :].tolist(), pairs, strict=True):
-        if row[: len(pair.correction)] != pair.correction:
-            raise AssertionError("other tokens than the script's")
+def check(pairs: Sequence[Pair], found: Sequence[Sequence[int]]) -> None:
+    """Both arms give what the script asks for."""
+    if any(list(tokens) != pair.correction for pair, tokens in zip(pairs, found, strict=True)):
+        raise AssertionError("other tokens than the script's")
 
 
 def timed(run: Callable[[], object]) -> float:

@@ -73,7 +73,7 @@ class Decoder:
     blocks: BlockPolicy
     rows: int = 64
     """decoded at a time"""
-    pass_tokens: int = 1024
+    pass_tokens: int = 512
     """new rows wait while a pass has more tokens than that"""
 
     def decode(self, requests: Iterable[Request]) -> Iterator[Step]:

@@ -13,6 +13,11 @@ Adjust = Callable[[torch.Tensor, int], torch.Tensor]
 """changes the logits of some tokens, [tokens, vocabulary], the first of which is at that position of the output"""
 
 _CHUNK = 32
+_GROWTH = 8
+"""what was copied so far will mostly be copied on, and a chunk costs as much as 80 of its tokens before the first"""
+_MOST = 128
+_MOST_LOGITS = 2**21
+"""tokens whose logits are held at a time, or as many as come to so many logits: 8 MB in float32"""
 
 
 @dataclass(slots=True)
@@ -54,14 +59,19 @@ def verify(checks: Sequence[Check], logits: Logits, device: torch.device) -> Non
     """Fill in what the model says to each draft; the head reads chunks, and none behind a row's first mismatch."""
     chunk = _CHUNK
     while waiting := [check for check in checks if not check.done]:
-        spans = [check.wanted[check.judged : check.judged + chunk] for check in waiting]
-        rows = torch.tensor([row for span in spans for row in span], device=device)
-        split: Sequence[torch.Tensor] = cast("Any", logits(rows)).split([len(span) for span in spans])
-        parts = [_adjusted(check, part) for check, part in zip(waiting, split, strict=True)]
-        for check, part, chosen in zip(waiting, parts, _choose(waiting, parts), strict=True):
-            _judge(check, part, chosen)
-        # What was copied so far will mostly be copied on.
-        chunk *= 2
+        most = max(_MOST, _MOST_LOGITS // _judge_chunks(waiting, chunk, logits, device))
+        chunk = max(_CHUNK, min(_GROWTH * chunk, most // len(waiting)))
+
+
+def _judge_chunks(checks: Sequence[Check], size: int, logits: Logits, device: torch.device) -> int:
+    """Judge the next tokens of every row, so many at the most; returns the size of the vocabulary."""
+    spans = [check.wanted[check.judged : check.judged + size] for check in checks]
+    rows = torch.tensor([row for span in spans for row in span], device=device)
+    split: Sequence[torch.Tensor] = cast("Any", logits(rows)).split([len(span) for span in spans])
+    parts = [_adjusted(check, part) for check, part in zip(checks, split, strict=True)]
+    for check, part, chosen in zip(checks, parts, _choose(checks, parts), strict=True):
+        _judge(check, part, chosen)
+    return parts[0].shape[1]
 
 
 def _adjusted(check: Check, logits: torch.Tensor) -> torch.Tensor:
@@ -96,5 +106,7 @@ def _probabilities(logits: torch.Tensor, tokens: Sequence[int]) -> list[float]:
     """The probability of each token under its logits, [tokens, vocabulary]."""
     logits = logits if logits.dtype == torch.float64 else logits.float()
     index = torch.tensor(tokens, device=logits.device).unsqueeze(1)
-    found: list[float] = cast("Any", logits.gather(1, index).squeeze(1) - logits.logsumexp(dim=1)).exp().tolist()
+    # A sum over all rows at once would hold a second copy of the logits.
+    sums = torch.cat([part.logsumexp(dim=1) for part in cast("Any", logits).split(_CHUNK)])
+    found: list[float] = cast("Any", logits.gather(1, index).squeeze(1) - sums).exp().tolist()
     return found
