@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 _SIZES = (*range(4, 64, 4), *range(64, 256, 16), *range(256, 4097, 128))
-_AS_GOOD = 0.9
+_AS_GOOD = 0.95
 """the most draft tokens whose rate is that near the best: the optimum is flat, and fewer passes depend less on costs"""
 _SHORTEST = 8
 """a shorter draft at a doubtful place gains nothing, unless the answer ends there"""

@@ -34,6 +34,8 @@ _PRIOR: dict[Kind, float] = {
     "letters": 0.9,
 }
 _PRIOR_WEIGHT = 2.0
+_WITH_EVIDENCE = frozenset({"follow", "long match", "pair", "rare token", "letters"})
+"""kinds that something in the output speaks for, also where nothing was copied before"""
 
 
 class Guess(NamedTuple):
@@ -75,20 +77,19 @@ class AnswerCursor:
         return Guess(place, kind, self._trust(kind))
 
     def commit(self, guess: Guess | None, tokens: Sequence[int], accepted: int) -> None:
-        """Take note of new output tokens, the first `accepted` of which were guessed and right."""
+        """Take note of new output tokens, the first `accepted` of which were verified draft tokens.
+
+        A guess that was not tried is judged all the same, by the tokens that came.
+        """
         followed = self._place is not None
+        place = self._place if followed or guess is None else guess.place
+        copied = accepted
+        if place is not None and self.draft.ids[place + accepted : place + accepted + 1] == (*tokens[accepted:][:1],):
+            copied += len(tokens) > accepted
         if guess is not None and not followed:
             right, tried = self._right.get(guess.kind, (0.0, 0.0))
-            self._right[guess.kind] = (right + (accepted > 0), tried + 1)
+            self._right[guess.kind] = (right + (copied > 0), tried + 1)
             self._place, self._run = guess.place, 0
-        copied = accepted
-        place = self._place
-        if (
-            place is not None
-            and len(tokens) > accepted
-            and self.draft.ids[place + accepted : place + accepted + 1] == (tokens[accepted],)
-        ):
-            copied += 1
         self._advance(tokens, copied)
 
     def _advance(self, tokens: Sequence[int], copied: int) -> None:
@@ -107,7 +108,7 @@ class AnswerCursor:
 
     def _trust(self, kind: Kind) -> float:
         right, tried = self._right.get(kind, (0.0, 0.0))
-        prior = _PRIOR[kind] if self._anchor else _PRIOR[kind] / 2
+        prior = _PRIOR[kind] if self._anchor or kind in _WITH_EVIDENCE else _PRIOR[kind] / 2
         return (_PRIOR_WEIGHT * prior + right) / (_PRIOR_WEIGHT + tried)
 
     def _candidates(self) -> Iterator[tuple[float, int, Kind]]:

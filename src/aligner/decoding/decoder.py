@@ -144,8 +144,7 @@ class _Row:
 
     def draft(self, size: int) -> Sequence[int]:
         """The next draft tokens, so many."""
-        if self._guess is None or not size:
-            self._guess = None
+        if self._guess is None:
             return ()
         return self._cursor.draft.ids[self._guess.place : self._guess.place + size]
 
