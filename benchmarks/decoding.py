@@ -78,6 +78,7 @@ def main() -> None:
     """Measure all arms, print a table, and one line of JSON last."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="ends within 4 minutes")
+    parser.add_argument("--only", nargs="+", help="some cases of all, such as edit8 or n64_unchanged")
     options = parser.parse_args()
     model = llama_33m()
     driven = packed(model)
@@ -87,7 +88,8 @@ def main() -> None:
     )
     figures: dict[str, Any] = {"equal": True}
     blocks = MeasuredBlocks(costs)
-    for plan in QUICK if options.quick else FULL:
+    chosen = [plan for plan in FULL if options.only is None or plan.name in options.only]
+    for plan in QUICK if options.quick else chosen:
         pairs = [WORKLOADS[plan.workload](Random(f"{plan.workload} {i}"), plan.size) for i in range(plan.pairs)]
         if plan.batch == 1:
             found = compare(plan.name, pairs, driven, blocks, plan.grid)

@@ -14,7 +14,15 @@ from cyclopts import App, CycloptsError, Parameter, UnknownOptionError
 from cyclopts.config import Dict
 from cyclopts.types import ExistingFile
 
-from aligner.config import ConvertConfig, CorrectConfig, DemoConfig, TrainConfig
+from aligner.config import (
+    ConvertConfig,
+    CorrectConfig,
+    DemoConfig,
+    DoctorConfig,
+    ExportConfig,
+    ServeConfig,
+    TrainConfig,
+)
 from aligner.errors import AlignerError, MisuseError, visible
 
 
@@ -33,6 +41,9 @@ COMMANDS: Mapping[str, Command] = {
     "train": Command(TrainConfig, "aligner.train:train", "train an Aligner on triples", "triples"),
     "correct": Command(CorrectConfig, "aligner.correct:correct_answers", "correct the answers of any model", "answers"),
     "convert": Command(ConvertConfig, "aligner.convert:convert", "turn known data formats into triples", "source"),
+    "serve": Command(ServeConfig, "aligner.serve:serve", "correct the answers of any OpenAI-compatible server"),
+    "doctor": Command(DoctorConfig, "aligner.doctor:doctor", "examine any OpenAI-compatible endpoint", "url"),
+    "export": Command(ExportConfig, "aligner.export:export", "make training data of what was logged", "database"),
     "demo": Command(DemoConfig, "aligner.demo:demo", "train and measure an Aligner in minutes, with no download"),
 }
 
@@ -95,9 +106,10 @@ def _runner(command: Command) -> Callable[[Any], None]:
         verb: Callable[[Any], object] = getattr(importlib.import_module(module), name)
         verb(command.config(**{f.name: getattr(config, f.name) for f in fields(config)}))
 
-    run.__annotations__["config"] = _first_without_flag(command.config, command.first)
+    shape = _first_without_flag(command.config, command.first)
+    run.__annotations__["config"] = shape
     if all(f.default is not MISSING for f in fields(command.config)):
-        run.__defaults__ = (command.config(),)  # nothing has to be given
+        run.__defaults__ = (shape(),)  # nothing has to be given; where pydantic is loaded, its type is looked at
     return run
 
 

@@ -147,6 +147,57 @@ class CorrectConfig:
     """stop at a row that cannot be used, or skip it into a file beside the output"""
 
 
+Mode = Literal["off", "shadow", "correct", "gate"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeConfig:
+    """aligner serve: a proxy that corrects the answers of any OpenAI-compatible model."""
+
+    upstream: str
+    """base URL of the server whose answers are corrected, such as https://api.openai.com/v1"""
+    aligner: str = "demo"
+    """a checkpoint folder or hub id, "demo" (shipped), "openai:MODEL@URL", "echo:" or "rules:FILE\""""
+    host: str = "127.0.0.1"
+    """address to listen on; beyond loopback only with keys"""
+    port: int = 8080
+    """port to listen on; 0 takes a free one"""
+    mode: Mode = "correct"
+    """off: relay; shadow: relay, and correct for the log; correct; gate: correct what the Aligner is not sure of"""
+    allow: tuple[Mode, ...] = ()
+    """modes that a request may ask for by the header x-aligner-mode or the field aligner"""
+    gate: float | None = None
+    """in mode gate: confidence from which an answer is kept as it is"""
+    profile: Literal["helpful", "safety"] = "helpful"
+    """when the Aligner fails: helpful sends the original, safety an error"""
+    truncated: Literal["pass", "correct"] = "pass"
+    """answers that the upstream cut off at its limit"""
+    json: Literal["pass", "correct"] = "pass"
+    """answers that must be JSON"""
+    heartbeat: float = 10.0
+    """seconds without a chunk after which a comment keeps a stream alive"""
+    open_after: float = 5.0
+    """seconds to wait for the upstream's status before a stream is opened without it"""
+    patience: float = 120.0
+    """seconds to wait for the upstream's next byte"""
+    seconds: float = 60.0
+    """seconds that one correction may take"""
+    rows: int = 16
+    """answers corrected together"""
+    waiting: int = 256
+    """corrections that may wait"""
+    largest_body: int = 10 * 2**20
+    """bytes of a request at the most"""
+    log: str = ""
+    """where corrections are logged: a SQLite file, or a URL such as postgresql://…; none without it"""
+    log_content: Literal["off", "hash", "full"] = "off"
+    """what the log holds of texts: nothing, their hashes, or themselves"""
+    log_days: float | None = None
+    """days after which a row is deleted"""
+    device: Device = "auto"
+    """where to decode"""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConvertConfig:
     """aligner convert: the formats that people have in, triples out."""
@@ -181,6 +232,36 @@ class DemoConfig:
     """seed of the world's rows"""
     shipped: bool = False
     """measure the checkpoint that ships with the package instead of training one"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoctorConfig:
+    """aligner doctor: examine any OpenAI-compatible endpoint."""
+
+    url: str
+    """base URL of the endpoint, often ending in /v1; its key is read from ALIGNER_DOCTOR_KEY or OPENAI_API_KEY"""
+    model: str | None = None
+    """the model to ask; the first that the endpoint lists unless given"""
+    seconds: float = 60.0
+    """longest wait for one answer"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportConfig:
+    """aligner export: what the proxy logged in, training data out."""
+
+    database: str
+    """the correction log: a SQLite file, or postgresql://user@host/name (the password from PGPASSWORD or ~/.pgpass)"""
+    out: Path
+    """where the rows go, in order of time: JSONL or Parquet; - is standard output"""
+    kind: Literal["triples", "preferences"] = "triples"
+    """triples: question, answer and the better reply; preferences: pairs from rejected corrections, as for TRL"""
+    since: str | None = None
+    """only what was logged since that date, as in 2026-11-25 or 2026-11-25T08:00+01:00"""
+    only_feedback: tuple[Literal["accept", "edit", "reject"], ...] = ()
+    """of what has feedback, only what has this one; may be given more than once"""
+    unjudged: bool = False
+    """take also what nobody has judged, as if it had been accepted"""
 
 
 def read_config(kind: type[T], path: Path, **given: object) -> T:

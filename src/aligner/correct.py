@@ -56,20 +56,20 @@ class Aligner:
         """The corrections of many answers, in their order, `batch` decoded at a time; reads 16 times as many ahead."""
         for window in windows(exchanges, _AHEAD * batch):
             written = self.writer.write(window, sampling, batch=batch, doubt=doubt)
-            yield from map(self._judge, window, written)
+            yield from map(self.judge, window, written)
 
     def stream(
         self, question: Question, answer: str, *, sampling: SamplingParams = _GREEDY
     ) -> Generator[str, None, Correction]:
         """The correction piece by piece as it is decoded; returns the whole, in which a guard may keep the answer."""
         exchange = Exchange(question, answer)
-        return self._judge(exchange, (yield from self.writer.stream(exchange, sampling)))
+        return self.judge(exchange, (yield from self.writer.stream(exchange, sampling)))
 
     async def acorrect(self, question: Question, answer: str, *, sampling: SamplingParams = _GREEDY) -> Correction:
         """`correct`, in a thread."""
         return await asyncio.to_thread(self.correct, question, answer, sampling=sampling)
 
-    def _judge(self, exchange: Exchange, written: Completion) -> Correction:
+    def judge(self, exchange: Exchange, written: Completion) -> Correction:
         """What was written becomes the correction, unless a guard has a reason to keep the answer."""
         reason = next(filter(None, (guard(exchange, written) for guard in self.guards)), None)
         text = exchange.answer if reason else written.text

@@ -146,6 +146,12 @@ class PromptEncoder:
         filled = {"question": question_ids, "answer": answer_ids}
         return [*self._start, *(i for slot, literal in self._prompt for i in filled.get(slot, literal))]
 
+    def beginning_ids(self, question: Question, answer: str) -> list[int]:
+        """The ids of a prompt up to the end of its answer; they hold, but for the last few, while the answer grows."""
+        end = -1
+        ids = self.assemble(self._question_ids(question), [*self.text_ids(answer), end])
+        return ids[: ids.index(end)]
+
     @property
     def answer_marks(self) -> AnswerMarks:
         """What stands around the answer in every prompt."""

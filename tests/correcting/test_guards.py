@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aligner.correcting.guards import GUARDS, cut_off, empty, over_long
+from aligner.correcting.guards import GUARDS, cut_off, empty, over_long, sure_from
 from aligner.records import Completion, Exchange
 
 
@@ -34,3 +34,10 @@ def test_over_long_begins_behind_four_answers_and_a_thousand(length: int) -> Non
 def test_a_copy_is_never_guarded(answer: str) -> None:
     """No guard has anything against the answer itself."""
     assert [guard(Exchange("q", answer), Completion(answer)) for guard in GUARDS] == [None] * len(GUARDS)
+
+
+@given(gate=st.floats(0, 1), confidence=st.none() | st.floats(0, 1), reason=st.sampled_from(["stop", "length"]))
+def test_a_gate_keeps_from_its_confidence_on(gate: float, confidence: float | None, reason: str) -> None:
+    """Whatever was written; a writer that does not say how sure it is passes every gate."""
+    kept = sure_from(gate)(Exchange("q", "a"), Completion("b", reason, confidence=confidence))
+    assert kept == ("gate" if confidence is not None and confidence >= gate else None)

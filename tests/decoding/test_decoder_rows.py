@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aligner.decoding.blocks import BlockPolicy, MeasuredBlocks, no_drafts, whole_drafts
-from aligner.decoding.decoder import Decoded, Decoder, Request
+from aligner.decoding.decoder import Beginning, Decoded, Decoder, Request
 from aligner.decoding.drafts import Draft
 from aligner.decoding.packed import packed
 
@@ -42,6 +42,20 @@ def counted_passes(family: str) -> Iterator[list[int]]:
     hook = body.register_forward_hook(lambda *_: passes.append(1))
     try:
         yield passes
+    finally:
+        hook.remove()
+
+
+@contextmanager
+def counted_tokens(family: str) -> Iterator[list[int]]:
+    """The number of tokens that each forward pass of the model reads while this lasts."""
+    tokens: list[int] = []
+    body = random_model(family).base_model
+    hook = body.register_forward_pre_hook(
+        lambda _, __, given: tokens.append(given["input_ids"].shape[1]), with_kwargs=True
+    )
+    try:
+        yield tokens
     finally:
         hook.remove()
 
@@ -133,6 +147,82 @@ def test_requests_are_taken_when_there_is_room() -> None:
         ended += step.end is not None
         assert len(taken) <= ended + 2
     assert ended == len(taken) == 9
+
+
+def test_an_iterator_that_was_empty_is_asked_again() -> None:
+    """Requests that come while others are decoded enter then, and the decoder ends when there are none at all."""
+    coming = {3: request([5, 6], limit=9), 6: request([7], [8, 8], limit=4)}
+    asked = 0
+
+    class Live:
+        def __iter__(self) -> Iterator[Request]:
+            return self
+
+        def __next__(self) -> Request:
+            nonlocal asked
+            asked += 1
+            if asked == 1:
+                return request([4], limit=12)
+            if asked in coming:
+                return coming[asked]
+            raise StopIteration
+
+    steps = list(Decoder(packed(random_model("llama")), whole_drafts).decode(Live()))
+    found = {step.number: step.end.tokens for step in steps if step.end is not None}
+    alone = [each.tokens for each in decode([request([4], limit=12), *coming.values()])]
+    assert [found[number] for number in range(3)] == alone
+    assert next(i for i, step in enumerate(steps) if step.number == 1) < len(steps) - 9
+
+
+@settings(max_examples=25)
+@given(
+    family=st.sampled_from([*DRIVEN]),
+    begun=st.lists(st.lists(st.integers(3, 9), min_size=1, max_size=20), max_size=3),
+    prompt=st.lists(st.integers(3, 9), min_size=1, max_size=20),
+    shared=st.integers(0, 20),
+)
+def test_what_was_read_of_a_prompt_changes_nothing(
+    family: str, begun: list[list[int]], prompt: list[int], shared: int
+) -> None:
+    """Whatever was read before, right or wrong, the tokens are the same, and only what is new is fed."""
+    model, beginning = packed(random_model(family)), Beginning()
+    decoder = Decoder(model, whole_drafts)
+    for part in begun:
+        decoder.read(beginning, prompt[:shared] + part)
+        assert beginning.tokens == prompt[:shared] + part
+    same = [old == new for old, new in zip(beginning.tokens, prompt[:-1], strict=False)]
+    kept = [*same, False].index(False)
+    draft = [5, 6, 7]
+    with counted_tokens(family) as fed:
+        (step,) = decoder.decode([request(prompt, draft, limit=1, read=beginning)])
+    assert step.tokens == decode([request(prompt, draft, limit=1)], family=family)[0].tokens
+    assert fed == [len(prompt) - kept + 1]
+    beside = [request([4] * 9, limit=8), request(prompt, draft, limit=8, read=beginning)]
+    assert decode(beside, family=family)[1].tokens == decode([request(prompt, draft, limit=8)], family=family)[0].tokens
+
+
+@settings(max_examples=25)
+@given(draft=st.lists(st.integers(3, END), min_size=1, max_size=25), gate=st.floats(0, 1), right=st.integers(0, 25))
+def test_a_gate_ends_after_the_first_pass(draft: list[int], gate: float, right: int) -> None:
+    """A confidence that is enough ends the text there, and any other changes nothing."""
+    draft = (decode([request([5, 6])])[0].tokens[:right] + draft)[:25]
+    (plain,) = decode([request([5, 6], draft)])
+    (gated,) = decode([request([5, 6], draft, gate=gate)])
+    assert plain.confidence is not None
+    assert gated.confidence == plain.confidence
+    enough = plain.confidence >= gate
+    assert gated.passes == (1 if enough else plain.passes)
+    assert gated.tokens == plain.tokens[: len(gated.tokens)]
+    assert enough or gated == plain
+
+
+def test_a_draft_that_has_no_room_is_not_judged() -> None:
+    """A confidence is that of a whole draft, or of one that is wrong: its right beginning says nothing of the rest."""
+    (whole,) = decode([request([5, 6])])
+    (found,) = decode([request([5, 6], whole.tokens, limit=9, gate=0.0)])
+    assert (found.tokens, found.confidence) == (whole.tokens[:9], None)
+    (wrong,) = decode([request([5, 6], [*whole.tokens[:3], 3 + whole.tokens[3] % 20, 4], limit=9)])
+    assert wrong.confidence is not None
 
 
 @settings(max_examples=20)

@@ -25,4 +25,13 @@ def over_long(exchange: Exchange, written: Completion) -> str | None:
     return "the correction was over-long" if len(written.text) > longest else None
 
 
+def sure_from(gate: float) -> Guard:
+    """The guard `gate`: nothing needs a change where the Aligner is that sure of the answer."""
+
+    def sure(_: Exchange, written: Completion) -> str | None:
+        return "gate" if written.confidence is not None and written.confidence >= gate else None
+
+    return sure
+
+
 GUARDS: tuple[Guard, ...] = (cut_off, empty, over_long)

@@ -5,7 +5,8 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 
 from aligner.config import Device
-from aligner.decoding.decoder import Decoded, Request
+from aligner.correcting.work import BackEnd
+from aligner.decoding.decoder import Decoded, Request, Step
 from aligner.decoding.drafts import Codec, codec_of
 from aligner.decoding.sampling import sampler_of
 from aligner.decoding.start import StartDecoder, start_decoder
@@ -32,40 +33,46 @@ class LMWriter:
         self, exchanges: Sequence[Exchange], sampling: SamplingParams, *, batch: int = 64, doubt: bool = False
     ) -> list[Completion]:
         """So many at a time; when one is through, the next one enters."""
-        prompts = [self._prompt(exchange) for exchange in exchanges]
+        prompts = [self.prompt(exchange) for exchange in exchanges]
         completions = [Completion("", "context", Usage(len(prompt))) for prompt in prompts]
         # The longest first, so that what does not fit the memory shows at once, and the end has no long tail.
         fits = sorted(
-            (i for i in range(len(prompts)) if self._room(prompts[i], sampling)), key=lambda i: -len(prompts[i])
+            (i for i in range(len(prompts)) if self.room(prompts[i], sampling)), key=lambda i: -len(prompts[i])
         )
-        requests = (self._request(prompts[i], exchanges[i], sampling, doubt=doubt) for i in fits)
+        requests = (self.request(prompts[i], exchanges[i], sampling, doubt=doubt) for i in fits)
         for step in self.start(batch).decode(requests):
             if step.end is not None:
                 i = fits[step.number]
-                completions[i] = self._completion(prompts[i], exchanges[i], step.end, sampling)
+                completions[i] = self.completion(prompts[i], exchanges[i], step.end, sampling)
         return completions
 
     def stream(self, exchange: Exchange, sampling: SamplingParams) -> Generator[str, None, Completion]:
         """Piece by piece, as passes give them; never half a letter."""
-        prompt = self._prompt(exchange)
-        if not self._room(prompt, sampling):
+        prompt = self.prompt(exchange)
+        if not self.room(prompt, sampling):
             return Completion("", "context", Usage(len(prompt)))
-        text, cutter = TokenText(self.codec.decode), StopCutter(sampling.stop)
-        for step in self.start(1).decode([self._request(prompt, exchange, sampling)]):
-            if piece := "".join(cutter.add(text.add(token)) for token in step.tokens if token != self.codec.end):
+        text = StepText(self.codec, sampling.stop)
+        for step in self.start(1).decode([self.request(prompt, exchange, sampling)]):
+            if piece := text.add(step):
                 yield piece
             if step.end is not None:
-                if piece := cutter.add(text.rest()) + cutter.rest():
-                    yield piece
-                return self._completion(prompt, exchange, step.end, sampling)
+                return self.completion(prompt, exchange, step.end, sampling)
         raise AssertionError("a request has an end")
 
-    def _request(
+    def back_end(self, rows: int, broken: Callable[[str], None]) -> BackEnd:
+        """Corrects many works at a time, in one thread that owns the model."""
+        # That thread drives this writer, and so imports it.
+        from aligner.correcting.batching import Batcher
+
+        return Batcher(self, rows, broken)
+
+    def request(
         self, prompt: list[int], exchange: Exchange, sampling: SamplingParams, *, doubt: bool = False
     ) -> Request:
+        """What to decode; there has to be room."""
         return Request(
             prompt=prompt,
-            limit=self._room(prompt, sampling),
+            limit=self.room(prompt, sampling),
             ends=frozenset({self.codec.end}),
             draft=self.codec.draft(exchange.answer),
             sampler=sampler_of(sampling),
@@ -83,16 +90,19 @@ class LMWriter:
 
         return stops
 
-    def _prompt(self, exchange: Exchange) -> list[int]:
+    def prompt(self, exchange: Exchange) -> list[int]:
+        """The ids that the model reads."""
         return self.encoder.prompt_ids(exchange.question, exchange.answer)
 
-    def _room(self, prompt: Sequence[int], sampling: SamplingParams) -> int:
+    def room(self, prompt: Sequence[int], sampling: SamplingParams) -> int:
+        """How many new tokens there may be."""
         room = max(self.context - len(prompt), 0)
         return room if sampling.max_tokens is None else min(room, sampling.max_tokens)
 
-    def _completion(
+    def completion(
         self, prompt: Sequence[int], exchange: Exchange, decoded: Decoded, sampling: SamplingParams
     ) -> Completion:
+        """What was decoded, as text and in figures."""
         rejected = decoded.drafted - decoded.accepted
         usage = Usage(len(prompt), len(decoded.tokens), decoded.accepted, rejected, decoded.passes)
         cutter = StopCutter(sampling.stop)
@@ -106,6 +116,21 @@ class LMWriter:
             # The end of the text is a token of the draft, and none of the answer's.
             decoded.doubt and decoded.doubt[: len(self.codec.encode(exchange.answer))],
         )
+
+
+class StepText:
+    """The text of one request, step by step: never half a letter, and nothing from a stop string on."""
+
+    def __init__(self, codec: Codec, stop: Sequence[str]) -> None:
+        self._end = codec.end
+        self._text, self._cutter = TokenText(codec.decode), StopCutter(stop)
+
+    def add(self, step: Step) -> str:
+        """The text that this step completes, with the last step all that is left."""
+        piece = self._cutter.add(self._text.add(*(token for token in step.tokens if token != self._end)))
+        if step.end is not None:
+            piece += self._cutter.add(self._text.rest()) + self._cutter.rest()
+        return piece
 
 
 def load_checkpoint(name: str, device: Device) -> LMWriter:

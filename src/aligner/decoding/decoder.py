@@ -18,6 +18,23 @@ _SPARE = 32
 """tokens that a correction may be longer than its answer before a row's cache has to grow"""
 
 
+@dataclass(slots=True)
+class Beginning:
+    """The beginning of a prompt, read before the rest of it was known."""
+
+    cache: RowCache = field(default_factory=lambda: RowCache(0), repr=False)
+    tokens: list[int] = field(default_factory=list[int])
+    """what the cache holds"""
+
+    def cut(self, prompt: Sequence[int]) -> int:
+        """Take back what a prompt does not begin with; returns how many of its tokens are left."""
+        pairs = zip(self.tokens, prompt, strict=False)
+        shared = next((i for i, (old, new) in enumerate(pairs) if old != new), min(len(self.tokens), len(prompt)))
+        del self.tokens[shared:]
+        self.cache.length = shared
+        return shared
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """One text to decode."""
@@ -36,6 +53,10 @@ class Request:
     """told every new token in order; true ends the text behind it"""
     doubt: bool = False
     """whether to judge every token of the draft, as if those before it stood"""
+    gate: float | None = None
+    """a confidence that is enough to end after the first pass"""
+    read: Beginning | None = field(default=None, repr=False)
+    """what was read of the prompt already, for this request alone; never trusted, as far as the prompt differs"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +69,10 @@ class Decoded:
     accepted: int
     """draft tokens that were verified, and those that were right"""
     confidence: float | None
-    """lowest probability of a draft token in the first pass: how sure the model is that nothing needs a change"""
+    """lowest probability of a draft token in the first pass: how sure the model is that nothing needs a change
+
+    None where that pass could not judge the draft up to its end, or up to the first token that is wrong.
+    """
     doubt: tuple[float, ...] | None
     """for each draft token one minus its probability behind the draft tokens before it, if it was asked for"""
 
@@ -89,6 +113,15 @@ class Decoder:
                 yield Step(row.number, new, row.decoded() if row.ended else None)
             rows = [row for row in rows if not row.ended]
 
+    def read(self, beginning: Beginning, prompt: Sequence[int]) -> None:
+        """Read a prompt that more will be added to, as far as it was not read yet, in one pass without logits."""
+        known = beginning.cut(prompt)
+        new = prompt[known:]
+        if new:
+            self.model.forward([Segment(beginning.cache, new)], [len(new) - 1])
+            beginning.tokens += new
+            beginning.cache.length += len(new)
+
     def _pass(self, rows: Sequence["_Row"]) -> list[Check]:
         """One forward pass over the next tokens of every row, and what the model says to their drafts."""
         prospects = [row.prospect() for row in rows]
@@ -112,8 +145,9 @@ class Decoder:
             number, request = next(waiting, (0, None))
             if request is None:
                 return
-            count, tokens = count + 1, tokens + len(request.prompt) + len(request.draft.ids)
-            yield _Row(number, request)
+            row = _Row(number, request)
+            count, tokens = count + 1, tokens + len(row.pending) + len(request.draft.ids)
+            yield row
 
 
 class _Row:
@@ -121,9 +155,13 @@ class _Row:
 
     def __init__(self, number: int, request: Request) -> None:
         self.number = number
-        self.pending: Sequence[int] = request.prompt
+        read = request.read or Beginning(
+            RowCache(len(request.prompt) + min(len(request.draft.ids) + _SPARE, request.limit))
+        )
+        # The last token is always fed: its logits judge the first of the draft.
+        self.pending: Sequence[int] = request.prompt[read.cut(request.prompt[:-1]) :]
         """tokens that the model has not read yet"""
-        self.cache = RowCache(len(request.prompt) + min(len(request.draft.ids) + _SPARE, request.limit))
+        self.cache = read.cache
         self.ended = False
         self._request = request
         self._cursor = AnswerCursor(request.draft)
@@ -164,7 +202,7 @@ class _Row:
     def take(self, check: Check) -> list[int]:
         """Take over what a pass gave; returns the new tokens."""
         if not self._passes and check.probabilities:
-            self._confidence = min(check.probabilities[: check.accepted + 1])
+            self._judge_first(check)
             if self._request.doubt:
                 self._doubt = tuple(1 - p for p in check.probabilities)
         self._passes += 1
@@ -180,6 +218,13 @@ class _Row:
     def decoded(self) -> Decoded:
         """All of it."""
         return Decoded(self._tokens, self._passes, self._drafted, self._accepted, self._confidence, self._doubt)
+
+    def _judge_first(self, check: Check) -> None:
+        """How sure the model is of the draft, which may be enough."""
+        wrong = check.accepted < len(check.draft)
+        if wrong or len(check.draft) == len(self._request.draft.ids):
+            self._confidence = min(check.probabilities[: check.accepted + 1])
+            self.ended = self._request.gate is not None and self._confidence >= self._request.gate
 
     def _until_the_end(self, tokens: Sequence[int]) -> list[int]:
         """The tokens up to the one that ends the text, if one does."""

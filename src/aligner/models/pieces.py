@@ -20,9 +20,9 @@ class TokenText:
         self._shown = 0
         """how many of the ids have been given out as text; the ids before them are context for tokens that need it"""
 
-    def add(self, token: int) -> str:
-        """The text that this token completes, often of this token alone."""
-        self._ids.append(token)
+    def add(self, *tokens: int) -> str:
+        """The text that these tokens complete, often of these alone; many at once are far cheaper than one by one."""
+        self._ids += tokens
         before, text = self._decode(self._ids[: self._shown]), self._decode(self._ids)
         # An unfinished character decodes as U+FFFD.
         if len(text) <= len(before) or text.endswith("\ufffd"):

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import orjson
 
-from aligner.models.events import EventReader
+from aligner.events import EventReader
 from aligner.models.server import Answer, Server
 
 

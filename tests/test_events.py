@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aligner.models.events import EventReader
+from aligner.events import EventReader
 
 # Lines end at these three only; `str.splitlines` knows more.
 DATA = st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"]))

@@ -1,0 +1,80 @@
+"""What the correction log is told of a request: a row for each choice of its answer."""
+
+import hashlib
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+
+from aligner.records import Message, Question, as_messages
+from aligner.serving.logged import Logged, Outcome
+from aligner.serving.served import Outcome as Corrected
+from aligner.serving.served import Served
+from aligner.serving.upstream import Headers
+
+
+def rows_of(served: Served, headers: Headers, *, upstream: str, aligner: str, outcome: Outcome) -> Iterator[Logged]:
+    """A row for each choice; the first has the id of the request, the others that and their number."""
+    key = dict(headers).get("authorization", "")
+    for corrected in served.outcomes:
+        question = corrected.question or ""
+        messages = as_messages(question) if question else ()
+        yield Logged(
+            id=served.id if corrected.index == 0 else f"{served.id}.{corrected.index}",
+            created=time.time(),
+            conversation=conversation_of(served.asked.payload, question, headers),
+            key_hash=_hash(key) if key else "",
+            route=served.asked.route,
+            mode=served.mode,
+            upstream=upstream,
+            model=str(served.asked.payload.get("model") or ""),
+            aligner=aligner,
+            messages=messages or None,
+            question=messages[-1].content if messages else "",
+            answer=corrected.answer,
+            correction=corrected.text,
+            changed=corrected.changed,
+            edit_share=edit_share(corrected),
+            confidence=corrected.finished.confidence if corrected.finished else None,
+            skipped=corrected.skipped,
+            bypass=corrected.bypass,
+            kept_reason=corrected.finished.kept_reason if corrected.finished else None,
+            outcome=outcome,
+            seconds={"upstream": served.upstream_seconds, "correct": served.correct_seconds},
+            usage=_usage(corrected),
+        )
+
+
+def conversation_of(payload: Mapping[str, Any], question: Question, headers: Headers) -> str:
+    """What names a conversation: a header, the request's metadata, or a hash of key, system and first user message."""
+    metadata: object = payload.get("metadata")
+    named = dict(headers).get("x-aligner-conversation") or (
+        cast("Mapping[str, Any]", metadata).get("conversation_id") if isinstance(metadata, dict) else None
+    )
+    if isinstance(named, str) and named:
+        return named
+    messages = as_messages(question) if question else ()
+    return _hash(
+        "\0".join([dict(headers).get("authorization", ""), *(_first(messages, r) for r in ("system", "user"))])
+    )
+
+
+def edit_share(corrected: Corrected) -> float:
+    """The share of the longer text's characters that the edits touch."""
+    edits = corrected.finished.edits if corrected.finished and corrected.changed else ()
+    touched = sum(max(end - start, len(text)) for start, end, text in edits)
+    return min(touched / max(len(corrected.answer), len(corrected.text), 1), 1.0)
+
+
+def _usage(corrected: Corrected) -> dict[str, int]:
+    if corrected.finished is None:
+        return {}
+    usage = corrected.finished.usage
+    return {"prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens, "passes": usage.passes}
+
+
+def _first(messages: tuple[Message, ...], role: str) -> str:
+    return next((message.content for message in messages if message.role == role), "")
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:32]

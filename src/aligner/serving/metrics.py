@@ -1,0 +1,51 @@
+"""What the proxy counts, in Prometheus' words; every proxy has its own registry."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from aligner.serving.served import Served
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+_SHARES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+
+
+class Metrics:
+    """Requests, corrections, and where the time goes."""
+
+    def __init__(self) -> None:
+        self._registry = own = CollectorRegistry()
+        self._requests = Counter(
+            "aligner_requests", "Requests by their end.", ["route", "mode", "outcome"], registry=own
+        )
+        self._corrections = Counter(
+            "aligner_corrections", "Choices by what became of them.", ["result", "reason"], registry=own
+        )
+        self._stages = Histogram("aligner_stage_seconds", "Where time goes.", ["stage"], buckets=_SECONDS, registry=own)
+        self._edits = Histogram(
+            "aligner_edit_ratio", "Share of an answer that is edited.", buckets=_SHARES, registry=own
+        )
+        self.in_flight = Gauge("aligner_in_flight", "Requests that are being answered.", registry=own)
+        self._queue = Gauge("aligner_queue_depth", "Corrections that have not come to their ends.", registry=own)
+        self._dropped = Gauge("aligner_log_dropped", "Rows that the log could not take.", registry=own)
+
+    def note(self, served: Served, outcome: str) -> None:
+        """Count a request that came to its end."""
+        self._requests.labels(served.asked.route, served.mode, outcome).inc()
+        for corrected in served.outcomes:
+            reason = corrected.skipped or corrected.bypass or ""
+            result = "skipped" if corrected.skipped else "bypassed" if corrected.bypass else ""
+            self._corrections.labels(result or ("changed" if corrected.changed else "copied"), reason).inc()
+        if served.outcomes:
+            self._stages.labels("upstream").observe(served.upstream_seconds)
+            self._stages.labels("correct").observe(served.correct_seconds)
+            self._stages.labels("overhead").observe(served.overhead)
+
+    def note_edit(self, share: float) -> None:
+        """Count how much of an answer was edited."""
+        self._edits.observe(share)
+
+    def text(self, *, waiting: int, dropped: int) -> bytes:
+        """All figures as Prometheus reads them."""
+        self._queue.set(waiting)
+        self._dropped.set(dropped)
+        return generate_latest(self._registry)

@@ -1,0 +1,314 @@
+"""One request through the proxy: ask the upstream, correct each choice of its answer, and send what became of it."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any, cast
+
+import orjson
+
+from aligner.records import Question
+from aligner.serving.client import EVENT_STREAM, Client
+from aligner.serving.engine import Engine, EngineFailure, Work
+from aligner.serving.frames import Frame, FrameReader
+from aligner.serving.replay import Correcting, CutShortError, replay
+from aligner.serving.served import Outcome, Policy, Served
+from aligner.serving.upstream import Headers, Reply, Upstream
+from aligner.serving.wire import (
+    Asked,
+    Json,
+    WireError,
+    answer_of,
+    choices_of,
+    delta_of,
+    index_of,
+    skip_reason,
+    with_answer,
+)
+
+PATHS = {"chat": "/chat/completions", "completions": "/completions"}
+_UNPAID = (("x-should-retry", "false"),)
+"""a client that tries again would pay the upstream again"""
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """An upstream, and the engine that corrects its answers."""
+
+    upstream: Upstream
+    engine: Engine
+    policy: Policy
+    open_after: float
+    heartbeat: float
+
+    async def relay(
+        self, client: Client, method: str, path: str, headers: Headers, body: bytes | AsyncIterator[bytes] | None
+    ) -> None:
+        """Pass a request on, and its answer back, as they are."""
+        async with self.upstream.send(method, path, headers, body) as reply:
+            await client.start(reply.status, reply.headers)
+            async for chunk in reply.chunks:
+                await client.write(chunk)
+            await client.end()
+
+    async def shadow(self, client: Client, served: Served, headers: Headers, copy: list[bytes]) -> None:
+        """Pass the answer back at once, and keep a copy of one that `reflect` can correct."""
+        asked = served.asked
+        async with self.upstream.send("POST", PATHS[asked.route], headers, orjson.dumps(asked.payload)) as reply:
+            await client.start(reply.status, [*reply.headers, *served.headers])
+            async for chunk in reply.chunks:
+                if reply.status == 200:
+                    copy.append(chunk)
+                await client.write(chunk)
+            await client.end()
+        served.upstream_seconds = time.perf_counter() - served.started
+
+    async def reflect(self, served: Served, body: bytes) -> None:
+        """Correct an answer that was sent already, for the log alone; one that is no answer is left out."""
+        asked, begun = served.asked, time.perf_counter()
+        if asked.streamed:
+            reader = FrameReader(largest=len(body))
+            choices = _gathered(asked, [*reader.add(body), *reader.rest()])
+        else:
+            try:
+                choices = choices_of(_completion(body))
+            except WireError:
+                return
+        served.outcomes = list(await asyncio.gather(*(self._outcome(asked, choice) for choice in choices)))
+        served.correct_seconds = time.perf_counter() - begun
+
+    async def correct(self, client: Client, served: Served, headers: Headers) -> None:
+        """Send the answer in one piece, each of its choices corrected."""
+        asked = served.asked
+        async with self.upstream.send("POST", PATHS[asked.route], headers, orjson.dumps(asked.payload)) as reply:
+            body = await _whole(reply)
+        served.upstream_seconds = time.perf_counter() - served.started
+        if reply.status != 200:
+            await client.answer(reply.status, [*reply.headers, *served.headers], body)
+            return
+        completion = _completion(body)
+        choices, begun = choices_of(completion), time.perf_counter()
+        served.outcomes = list(await asyncio.gather(*(self._outcome(asked, choice) for choice in choices)))
+        served.correct_seconds = time.perf_counter() - begun
+        if any(outcome.changed for outcome in served.outcomes):
+            changed = [
+                with_answer(asked.route, choice, outcome.text) if outcome.changed else choice
+                for choice, outcome in zip(choices, served.outcomes, strict=True)
+            ]
+            completion = {**completion, "choices": changed}
+            body = orjson.dumps(completion)
+        if asked.aligner.get("report") is True:
+            body = orjson.dumps({**completion, "aligner": served.report})
+        await client.answer(200, [*reply.headers, *served.headers], body)
+
+    async def correct_stream(self, client: Client, served: Served, headers: Headers) -> None:
+        """Send the answer piece by piece: comments while it is read and corrected, then what became of it."""
+        asked = served.asked
+        async with AsyncExitStack() as stack, client.kept_alive(self.heartbeat):
+            sending = self.upstream.send("POST", PATHS[asked.route], headers, orjson.dumps(asked.payload))
+            entering = asyncio.create_task(stack.enter_async_context(sending))
+            try:
+                await asyncio.wait([entering], timeout=self.open_after)
+                if not entering.done():
+                    await client.start(200, [*EVENT_STREAM, *served.headers])
+                reply = await entering
+            finally:
+                entering.cancel()
+            if reply.status != 200 and not client.started:
+                await client.answer(reply.status, [*reply.headers, *served.headers], await _whole(reply))
+                return
+            if reply.status != 200 or reply.content_type != "text/event-stream":
+                raise WireError(502, "the upstream does not stream", "upstream_garbage", "upstream_error")
+            if not client.started:
+                kept = [(n, v) for n, v in reply.headers if n not in dict(EVENT_STREAM)]
+                await client.start(200, [*kept, *EVENT_STREAM, *served.headers])
+            await self._corrected_stream(client, served, reply)
+
+    async def _corrected_stream(self, client: Client, served: Served, reply: Reply) -> None:
+        asked, works = served.asked, dict[int, Work]()
+        try:
+            frames = [frame async for frame in self._read_ahead(asked, reply, works)]
+            served.upstream_seconds = time.perf_counter() - served.started
+            begun = time.perf_counter()
+            choices = _gathered(asked, frames)
+            if not _is_whole(frames, choices):
+                await client.end(_broken_off(frames))
+                return
+            await self._replay(client, served, frames, choices, works)
+            served.correct_seconds = time.perf_counter() - begun
+            await client.end()
+        finally:
+            for work in works.values():
+                work.cancel()
+
+    async def _read_ahead(self, asked: Asked, reply: Reply, works: dict[int, Work]) -> AsyncIterator[Frame]:
+        """The frames as they come; the engine reads their text at once."""
+        async for frame in _frames(reply):
+            for choice in choices_of(frame.event or {}):
+                index, piece = index_of(choice), delta_of(asked.route, choice)
+                if piece and index not in works and (question := asked.question(index)) is not None:
+                    works[index] = self.engine.open(question)
+                if piece and index in works:
+                    works[index].append(piece)
+            yield frame
+
+    async def _replay(
+        self,
+        client: Client,
+        served: Served,
+        frames: Sequence[Frame],
+        choices: Sequence[Json],
+        works: Mapping[int, Work],
+    ) -> None:
+        asked = served.asked
+        served.outcomes = [self._begun(asked, choice) for choice in choices]
+        states = {o.index: Correcting(o.answer) for o in served.outcomes if o.skipped is None}
+        async with asyncio.TaskGroup() as group:
+            for outcome in served.outcomes:
+                if (state := states.get(outcome.index)) is not None:
+                    group.create_task(self._follow(asked, outcome, state, works[outcome.index]))
+            try:
+                async for chunk in replay(asked.route, frames, states):
+                    await client.write(chunk)
+            except CutShortError:
+                raise WireError(
+                    503, "the correction was taken back", "corrector_unavailable", "server_error", headers=_UNPAID
+                ) from None
+
+    async def _follow(self, asked: Asked, outcome: Outcome, state: Correcting, work: Work) -> None:
+        """Take over what the engine writes for one choice."""
+        await self._finish(asked, outcome, work, state.add)
+        state.end(outcome.text)
+
+    async def _outcome(self, asked: Asked, choice: Json) -> Outcome:
+        """One choice, corrected if it can be."""
+        outcome = self._begun(asked, choice)
+        if outcome.skipped is None and outcome.question is not None:
+            work = self.engine.open(outcome.question)
+            try:
+                await self._finish(asked, outcome, work, lambda _: None)
+            finally:
+                work.cancel()
+        return outcome
+
+    def _begun(self, asked: Asked, choice: Json) -> Outcome:
+        policy, index = self.policy, index_of(choice)
+        reason = skip_reason(asked, choice, truncated=policy.truncated, json=policy.json)
+        answer = answer_of(asked.route, choice) or ""
+        return Outcome(index, asked.question(index), answer, answer, skipped=reason)
+
+    async def _finish(self, asked: Asked, outcome: Outcome, work: Work, show: Callable[[str], None]) -> None:
+        """The correction of one choice; after a failure the original, or WireError, as the policy says."""
+        try:
+            async for item in work.finish(outcome.answer, stop=asked.stop, gate=self.policy.gate):
+                if isinstance(item, str):
+                    show(item)
+                else:
+                    outcome.finished, outcome.text = item, item.text
+        except EngineFailure as failure:
+            if not self.policy.fails_open(failure.cause):
+                raise WireError(
+                    503,
+                    f"the answer could not be corrected: {failure.cause}",
+                    "corrector_unavailable",
+                    "server_error",
+                    headers=(*_UNPAID, ("x-aligner-bypass", failure.cause)),
+                ) from None
+            if failure.cause == "too_long":  # no failure of the Aligner, but nothing that it could read
+                outcome.skipped = "too_long"
+            else:
+                outcome.bypass = failure.cause
+            outcome.text = outcome.answer
+        if outcome.changed and asked.wants_json and not _is_json(outcome.text):
+            outcome.text, outcome.skipped = outcome.answer, "json"
+
+
+def question_of(value: object) -> Question:
+    """A question in the body of a request: a text, or messages; raises WireError."""
+    asked = Asked("chat", {"messages": [{"role": "user", "content": value}] if isinstance(value, str) else value}, {})
+    question = asked.question(0)
+    if question is None:
+        raise WireError(400, '"question" is neither a text nor messages with a user\'s turn', "wrong_type")
+    return question
+
+
+def error_of(problem: BaseException) -> WireError | None:
+    """The WireError in what was raised, alone or in a group."""
+    if isinstance(problem, BaseExceptionGroup):
+        return next((found for e in cast("Any", problem).exceptions if (found := error_of(e)) is not None), None)
+    return problem if isinstance(problem, WireError) else None
+
+
+async def _whole(reply: Reply) -> bytes:
+    return b"".join([chunk async for chunk in reply.chunks])
+
+
+async def _frames(reply: Reply) -> AsyncIterator[Frame]:
+    reader = FrameReader()
+    try:
+        async for chunk in reply.chunks:
+            for frame in reader.add(chunk):
+                yield frame
+    except (WireError, ValueError):
+        # What came is sent on, and then that it was cut off.
+        return
+    for frame in reader.rest():
+        yield frame
+
+
+def _completion(body: bytes) -> Json:
+    """The object in an answer with status 200; raises WireError where it is none, or an error."""
+    try:
+        found: object = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        found = None
+    if not isinstance(found, dict) or not isinstance(cast("Json", found).get("choices"), list):
+        raise WireError(502, "the upstream's answer is no completion", "upstream_garbage", "upstream_error")
+    return cast("Json", found)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
+def _gathered(asked: Asked, frames: Iterable[Frame]) -> list[Json]:
+    """The choices that chunks add up to, as far as correcting has to know them."""
+    texts, seen = dict[int, str](), dict[int, Json]()
+    for frame in frames:
+        for choice in choices_of(frame.event or {}):
+            index = index_of(choice)
+            texts[index] = texts.get(index, "") + delta_of(asked.route, choice)
+            known = seen.setdefault(index, {"index": index, "finish_reason": None, "message": {}})
+            known["finish_reason"] = choice.get("finish_reason") or known["finish_reason"]
+            delta: object = choice.get("delta")
+            for name, value in cast("Json", delta).items() if isinstance(delta, dict) else ():
+                if value and name not in ("content", "role"):
+                    known["message"][name] = value
+    for index, choice in seen.items():
+        choice["text"] = choice["message"]["content"] = texts[index]
+    return [seen[index] for index in sorted(seen)]
+
+
+def _is_whole(frames: Sequence[Frame], choices: Sequence[Json]) -> bool:
+    """Whether the upstream brought every choice to its end."""
+    return bool(choices) and all(choice["finish_reason"] for choice in choices) and not any(f.is_error for f in frames)
+
+
+def _broken_off(frames: Sequence[Frame]) -> bytes:
+    """A stream that its upstream did not end well: what came of it, and an error that every client understands."""
+    sent: list[bytes] = []
+    error = WireError(502, "the upstream's answer was cut off", "upstream_cut", "upstream_error").frame
+    for frame in frames:
+        if not frame.is_end and not frame.is_error:
+            sent.append(frame.raw)
+        elif frame.is_error:
+            said = (frame.event or {})["error"]
+            problem = WireError(502, str(said), "upstream_failed", "upstream_error")
+            error = frame.raw + b"data: [DONE]\n\n" if isinstance(said, dict) else problem.frame
+    return b"".join([*sent, error])

@@ -1,0 +1,191 @@
+"""What is written to the correction log, read from it and deleted in it: plain calls that may block."""
+
+from collections import defaultdict
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Select, delete, insert, select, tuple_
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
+
+from aligner.errors import MisuseError
+from aligner.serving.database import Place, StoreError, engine_for, is_no_database, reason
+from aligner.serving.logged import Content, Feedback, Lengths, Logged, Outcome, Verdict
+from aligner.serving.tables import (
+    INSERT,
+    check,
+    columns_of,
+    columns_of_feedback,
+    corrections,
+    feedback,
+    feedback_from,
+    logged_from,
+    prepare,
+)
+
+__all__ = ["Content", "Feedback", "Lengths", "Logged", "Outcome", "Store", "StoreError", "Verdict"]
+
+_PAGE = 500
+
+
+class Store:
+    """The corrections and the feedback in one database; all calls come from one thread.
+
+    Raises StoreError while the database is out of reach, and connects anew with the next call; raises MisuseError for
+    tables of a newer version. `timeout`, in seconds, is how long another's lock is waited for.
+    """
+
+    def __init__(self, place: Place, *, writable: bool = True, timeout: float = 5.0) -> None:
+        self._place = place
+        self._writable = writable
+        self._timeout = timeout
+        self._engine: Engine | None = None
+        self._file: object = None
+        self._has_traces = False
+
+    def open(self) -> None:
+        """Connect, and make the tables where there are none."""
+        with self._transaction():
+            pass
+
+    def write(self, rows: Sequence[Logged]) -> int:
+        """Write rows in one transaction; gives the number of those that the database refuses for what is in them.
+
+        A row whose id is there already is as good as written, so that a batch may be written again.
+        """
+        try:
+            with self._transaction() as connection:
+                statement = INSERT[connection.dialect.name](corrections).on_conflict_do_nothing()
+                connection.execute(statement, [columns_of(row) for row in rows])
+        except (StoreError, MisuseError):
+            raise
+        except Exception:  # noqa: BLE001  # whatever it is: one bad row must not hold up the others
+            return 1 if len(rows) == 1 else sum(self.write([row]) for row in rows)
+        return 0
+
+    def add_feedback(self, said: Feedback) -> bool:
+        """Add feedback; gives whether there is such a correction."""
+        try:
+            with self._transaction() as connection:
+                connection.execute(insert(feedback), columns_of_feedback(said))
+        except IntegrityError:
+            return False
+        return True
+
+    def get(self, id: str) -> Logged | None:  # noqa: A002  # the name of the field
+        """The correction of that id with its feedback."""
+        with self._transaction() as connection:
+            found = _read(connection, select(corrections).where(corrections.c.id == id))
+        return found[0] if found else None
+
+    def rows(self, since: float | None = None) -> Iterator[Logged]:
+        """All corrections in order of time; page by page, so that memory stays flat and no writer has to wait."""
+        place = (corrections.c.created, corrections.c.id)
+        query = select(corrections).order_by(*place).limit(_PAGE)
+        following = query if since is None else query.where(corrections.c.created >= since)
+        while True:
+            with self._transaction() as connection:
+                page = _read(connection, following)
+            yield from page
+            if len(page) < _PAGE:
+                return
+            following = query.where(tuple_(*place) > tuple_(page[-1].created, page[-1].id))
+
+    def forget(self, conversation: str) -> int:
+        """Delete a conversation with its feedback, and give the number of its corrections.
+
+        Nothing of it is left in a SQLite file, which is written anew; a StoreError says that traces are still there,
+        and to forget it once more removes them.
+        """
+        with self._transaction() as connection:
+            statement = delete(corrections).where(corrections.c.conversation == conversation)
+            count = connection.execute(statement).rowcount
+        self._has_traces |= count > 0
+        if self._has_traces and self._place.file:
+            # secure_delete alone leaves copies where rows have moved from page to page.
+            self._maintain("VACUUM")
+            if not self._empty_wal():
+                raise StoreError(f"{self._place.label}: another program reads it, and traces are left; forget again")
+        self._has_traces = False
+        return count
+
+    def purge(self, before: float, *, at_most: int = 1000) -> int:
+        """Delete the oldest corrections from before that time with their feedback, and give their number."""
+        old = select(corrections.c.id).where(corrections.c.created < before)
+        oldest = old.order_by(corrections.c.created).limit(at_most)
+        with self._transaction() as connection:
+            count = connection.execute(delete(corrections).where(corrections.c.id.in_(oldest))).rowcount
+        if count and self._place.file:
+            self._empty_wal()
+        return count
+
+    def close(self) -> None:
+        """Disconnect."""
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.dispose()
+
+    @contextmanager
+    def _transaction(self) -> Generator[Connection]:
+        """What happens inside is kept whole or not at all."""
+        with self._naming_trouble(), self._connected().begin() as connection:
+            _limit_waiting(connection, self._timeout)
+            yield connection
+
+    def _connected(self) -> Engine:
+        """The engine, whose tables are there."""
+        if self._engine is not None and self._place.identity != self._file:
+            self.close()  # the file was deleted or replaced, and what was written to it now would be lost
+        if self._engine is None:
+            self._engine = engine_for(self._place, writable=self._writable, timeout=self._timeout)
+            with self._engine.begin() as connection:
+                _limit_waiting(connection, self._timeout)
+                (prepare if self._writable else check)(connection, self._place.label)
+            self._file = self._place.identity
+        return self._engine
+
+    @contextmanager
+    def _naming_trouble(self) -> Generator[None]:
+        """Turn trouble with the database into StoreError; what a row is to blame for stays as it is."""
+        try:
+            yield
+        except (IntegrityError, DataError):
+            raise
+        except (DBAPIError, SQLAlchemyError, OSError) as error:
+            if isinstance(error, StatementError) and not isinstance(error, DBAPIError):
+                raise
+            self.close()
+            kind = MisuseError if is_no_database(error) else StoreError
+            # Not chained: further down PostgreSQL quotes rows.
+            raise kind(f"{self._place.label}: {reason(error)}") from None
+        except MisuseError:
+            self.close()
+            raise
+
+    def _maintain(self, statement: str) -> Any:
+        """Run what SQLite runs outside of transactions, and give its one row, if there is one."""
+        with self._naming_trouble(), self._connected().connect() as connection:
+            result = connection.exec_driver_sql(statement)
+            return result.one() if result.returns_rows else None
+
+    def _empty_wal(self) -> bool:
+        """Bring everything from the write-ahead log into the file, and give whether no reader is in the way."""
+        busy, *_ = self._maintain("PRAGMA wal_checkpoint(TRUNCATE)")
+        return not busy
+
+
+def _read(connection: Connection, query: Select[Any]) -> list[Logged]:
+    """The corrections that a query finds, with their feedback."""
+    found = connection.execute(query).mappings().all()
+    said = select(feedback).where(feedback.c.id.in_([row["id"] for row in found]))
+    by_id: defaultdict[str, list[Feedback]] = defaultdict(list)
+    for row in connection.execute(said.order_by(feedback.c.created, feedback.c.number)).mappings():
+        by_id[row["id"]].append(feedback_from(dict(row)))
+    return [logged_from(dict(row), by_id[row["id"]]) for row in found]
+
+
+def _limit_waiting(connection: Connection, timeout: float) -> None:
+    """SQLite has its limit from the connection; PostgreSQL, perhaps behind a pooler, has it from each transaction."""
+    if connection.dialect.name == "postgresql":
+        lock, statement = round(timeout * 1000), round(timeout * 10_000)
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = {lock}; SET LOCAL statement_timeout = {statement}")
