@@ -101,6 +101,16 @@ def test_the_answer_stands_between_its_marks(kind: str, name: str, question: Que
     assert encoder.prompt_ids(question, answer)[-len(end) :] == end
 
 
+@given(question=QUESTIONS, answer=HOSTILE)
+@pytest.mark.parametrize(("kind", "name"), ENCODERS)
+def test_a_prompt_begins_with_all_up_to_its_answer(kind: str, name: str, question: Question, answer: str) -> None:
+    """What stands behind the answer is the template's own alone."""
+    encoder = ENCODERS[kind, name]
+    beginning, prompt = encoder.beginning_ids(question, answer), encoder.prompt_ids(question, answer)
+    assert beginning == prompt[: len(beginning)]
+    assert prompt[len(beginning) :] == list(encoder.answer_marks.behind)
+
+
 def test_an_answer_at_the_edge_has_no_mark_there() -> None:
     """Where the answer begins or ends the prompt, or stands beside the question, there is no mark on that side."""
     for text, marks in (("{answer}{question}", ["", ""]), ("{question}a{answer}", ["a", ""])):

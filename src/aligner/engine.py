@@ -71,7 +71,8 @@ async def _serve(aligner: Aligner, listener: socket.socket, config: EngineConfig
 
     def broken(reason: str) -> None:
         problems.append(reason)
-        loop.call_soon_threadsafe(ended.set)
+        with suppress(RuntimeError):  # it has ended anyway
+            loop.call_soon_threadsafe(ended.set)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)

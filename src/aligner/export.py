@@ -64,7 +64,7 @@ def _left_out(logged: Logged, config: ExportConfig) -> LeftOut | None:
         return LeftOut(f"stored without content (log_content {logged.content})")
     if verdict is None and not config.unjudged:
         return LeftOut("without feedback")
-    if verdict is None and (logged.outcome != "sent" or logged.skipped or logged.bypass):
+    if verdict is None and not _is_the_aligners(logged):
         return LeftOut("without feedback, and not corrected or not sent")
     if verdict and config.only_feedback and verdict not in config.only_feedback:
         return LeftOut(f"with the feedback {verdict}")
@@ -103,6 +103,12 @@ def preference(logged: Logged) -> Row | LeftOut:
 
 
 _KINDS: Mapping[str, Callable[[Logged], Row | LeftOut]] = {"triples": triple, "preferences": preference}
+
+
+def _is_the_aligners(logged: Logged) -> bool:
+    """Whether what was sent is what the Aligner decided, and not the original for want of a decision."""
+    kept = logged.kept_reason not in (None, "gate")  # by a guard, against the Aligner
+    return logged.outcome == "sent" and logged.mode != "off" and not (logged.skipped or logged.bypass or kept)
 
 
 def _better(logged: Logged) -> Better | LeftOut:

@@ -22,6 +22,18 @@ def test_tokens_add_up_to_the_decoded_text(data: bytes) -> None:
     assert "".join([*pieces, text.rest()]) == data.decode(errors="replace")
 
 
+@given(st.text(), st.lists(st.integers(0, 30)))
+def test_many_tokens_at_once_are_their_text(written: str, sizes: list[int]) -> None:
+    """However many come together, the text is the same, and no character comes in halves."""
+    text, data = TokenText(lambda ids: bytes(ids).decode(errors="replace")), written.encode()
+    given_out = ""
+    for size in [*sizes, len(data)]:
+        piece, data = text.add(*data[:size]), data[size:]
+        assert "\ufffd" not in piece or "\ufffd" in written
+        given_out += piece
+    assert given_out + text.rest() == written
+
+
 @given(st.text(st.characters(exclude_characters="\ufffd", exclude_categories=["Cs"])))
 def test_no_piece_holds_half_a_character(written: str) -> None:
     """A character is given out with its last byte."""

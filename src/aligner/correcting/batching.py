@@ -1,5 +1,6 @@
 """Continuous batching: one thread owns the model, lets new works in while others are decoded, and reads ahead."""
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -92,25 +93,37 @@ class Batcher:
     def _decode(self) -> None:
         """Decode what waits, and what comes meanwhile; works that fail together are tried one by one."""
         together = _Round(self._admit)
-        with suppress(Exception):
+        try:
             for step in self._decoder.decode(together):
                 together.take(step)
                 if self._closed:
                     return
-        for row in together.rows.values():
-            self._decode_alone(row)
+        except Exception as error:  # noqa: BLE001  # whose it is will show
+            line = "%d answers failed together (%s), and are decoded one by one"
+            logging.getLogger("aligner").warning(line, len(together.rows), why(error)[1])
+        left = [(row.work, "".join(row.told)) for row in together.rows.values()]
+        if left:
+            # Memory may be what is lacking.
+            together.rows.clear()
+            self._forget_what_was_read()
+        for work, told in left:
+            self._decode_alone(work, told)
 
-    def _decode_alone(self, failed: "_Row") -> None:
+    def _decode_alone(self, work: Work, told: str) -> None:
         try:
-            # Afresh, and without what was read ahead: that takes the least memory.
-            if (row := self._row(failed.work, None, told="".join(failed.told))) is not None:
+            if (row := self._row(work, None, told=told)) is not None:
                 for step in self._decoder.decode([row.request]):
                     row.take(step)
                     if self._closed:
                         return
         # One work cannot end the others.
         except Exception as error:  # noqa: BLE001
-            failed.work.fail(*why(error))
+            work.fail(*why(error))
+
+    def _forget_what_was_read(self) -> None:
+        with self._changed:
+            for reading in self._readings.values():
+                reading.beginning = Beginning()
 
     def _admit(self) -> "_Row | None":
         """The next waiting work that can be decoded."""

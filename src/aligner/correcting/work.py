@@ -1,6 +1,5 @@
 """What an engine is asked for, and the threads that do it with any writer."""
 
-import logging
 import re
 import threading
 import time
@@ -189,6 +188,5 @@ def why(error: Exception) -> tuple[Cause, str]:
         return "out_of_memory", "the memory does not suffice for this correction"
     # The texts of other errors may quote their data.
     frames = traceback.extract_tb(error.__traceback__)
-    line = type(error).__name__ + "".join(f" at {Path(frame.filename).name}:{frame.lineno}" for frame in frames[-1:])
-    logging.getLogger("aligner").error("a correction failed: %s", line)
-    return "engine_down", f"the correction failed: {line}"
+    place = "".join(f" at {Path(frame.filename).name}:{frame.lineno}" for frame in frames[-1:])
+    return "engine_down", f"the correction failed: {type(error).__name__}{place}"

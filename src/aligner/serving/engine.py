@@ -122,10 +122,10 @@ class Work:
     """One correction, from its question to its end; whoever lets go of it before that cancels it."""
 
     def __init__(self, engine: Engine, question: Question) -> None:
+        self._opened: _Opened | None = None
         self._engine = engine
         self._question = question
         self._loop = asyncio.get_running_loop()
-        self._opened: _Opened | None = None
         self._untold: list[str] = []
         self._tells = self._finished = self._ended = False
         if engine.connection is not None:

@@ -110,7 +110,11 @@ class Store:
         return count
 
     def purge(self, before: float, *, at_most: int = 1000) -> int:
-        """Delete the oldest corrections from before that time with their feedback, and give their number."""
+        """Delete the oldest corrections from before that time with their feedback, and give their number.
+
+        SQLite overwrites them, but for copies that it left where rows have moved; those go when a conversation is
+        forgotten, since only that writes the whole file anew.
+        """
         old = select(corrections.c.id).where(corrections.c.created < before)
         oldest = old.order_by(corrections.c.created).limit(at_most)
         with self._transaction() as connection:

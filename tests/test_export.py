@@ -1,0 +1,279 @@
+"""Laws of the export: what people said of corrections becomes rows that training takes."""
+
+import json
+import os
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from logged_rows import ROW, row
+from postgresql import running_server
+
+from aligner.cli import main
+from aligner.config import ExportConfig
+from aligner.data.fields import triple_of
+from aligner.data.readers import ultrafeedback
+from aligner.errors import MisuseError
+from aligner.export import LeftOut, export, preference, triple
+from aligner.files import bad_rows_named, read
+from aligner.records import Message, Triple
+from aligner.serving.database import place_of
+from aligner.serving.logged import Feedback, Logged, Verdict, reduced
+from aligner.serving.store import Store
+
+TALK = (Message("system", "Be kind."), Message("user", "What is 1 + 1?"))
+MODEL = "local:small"
+
+
+def said(made: Logged, verdict: Verdict, **given: Any) -> Feedback:
+    """Feedback on a correction."""
+    return Feedback(id=made.id, verdict=verdict, created=given.pop("created", 1.0), **given)
+
+
+def logged(database: str, rows: Sequence[Logged], feedback: Sequence[Feedback] = ()) -> str:
+    """A log with these rows; gives the database."""
+    with closing(Store(place_of(database))) as store:
+        assert store.write(rows) == 0
+        assert all(map(store.add_feedback, feedback))
+    return database
+
+
+def exported(database: str, out: Path, **given: Any) -> list[Triple]:
+    """The triples that an export of the log gives, read by the reader of training."""
+    export(ExportConfig(database=database, out=out, **given))
+    return [value for _, value in read(out, triple_of, bad_rows=bad_rows_named("stop", out))]
+
+
+def triple_row(number: int, correction: str, source: str) -> Triple:
+    """The triple that row gives."""
+    return Triple(TALK, ROW.answer, correction, (f"log:{row(number).id}", MODEL, source))
+
+
+def judged(database: str) -> str:
+    """A log of seven corrections, each with another fate."""
+    rows = [row(number) for number in range(7)]
+    rows[6] = replace(rows[6], skipped="tools", correction=ROW.answer)
+    verdicts = [said(rows[0], "accept"), said(rows[1], "reject"), said(rows[2], "edit", text="Two.", user="ann")]
+    return logged(database, rows, [*verdicts, said(rows[3], "both_bad"), said(rows[4], "edit")])
+
+
+@pytest.mark.parametrize("out", ["out.jsonl", "out.jsonl.gz", "out.parquet"])
+def test_each_verdict_becomes_its_triple(tmp_path: Path, capsys: pytest.CaptureFixture[str], out: str) -> None:
+    """Accepted: the correction; edited: the human text; rejected: the answer itself; all else is counted."""
+    assert exported(judged(str(tmp_path / "log.db")), tmp_path / out) == [
+        triple_row(0, "It is 2.", "demo@1"),
+        triple_row(1, "It is 3.", MODEL),
+        triple_row(2, "Two.", "human:ann"),
+    ]
+    assert capsys.readouterr().err == (
+        "7 corrections read, 3 triples written, 4 left out "
+        "(2 without feedback; 1 both bad; 1 edited, but without the text)\n"
+    )
+
+
+def test_a_rejected_correction_is_a_pair_that_prefers_the_answer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Only rejections give pairs, as TRL takes them and our own reader reads them."""
+    out = tmp_path / "pairs.jsonl"
+    export(ExportConfig(database=judged(str(tmp_path / "log.db")), out=out, kind="preferences"))
+    asked = [{"role": turn.role, "content": turn.content} for turn in TALK]
+    assert [json.loads(line) for line in out.read_text().splitlines()] == [
+        {
+            "chosen": [*asked, {"role": "assistant", "content": ROW.answer}],
+            "rejected": [*asked, {"role": "assistant", "content": ROW.correction}],
+        }
+    ]
+    (read_back,) = [value for _, value in read(out, ultrafeedback, bad_rows=bad_rows_named("stop", out))]
+    assert isinstance(read_back, Triple)
+    assert (read_back.question, read_back.answer, read_back.correction) == (TALK, ROW.correction, ROW.answer)
+    assert "7 corrections read, 1 preferences written, 6 left out (2 " in capsys.readouterr().err
+
+
+def test_what_nobody_judged_is_taken_only_on_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Unjudged corrections count as accepted when asked for, but never those that the Aligner did not make."""
+    rows = [row(0), row(1, skipped="tools"), row(2, bypass="timeout"), row(3, outcome="cancelled")]
+    rows += [row(4, kept_reason="gate"), row(5, kept_reason="too long"), row(6, mode="off")]
+    database = logged(str(tmp_path / "log.db"), rows)
+    assert exported(database, tmp_path / "none.jsonl") == []
+    unjudged = exported(database, tmp_path / "all.jsonl", unjudged=True)
+    assert unjudged == [triple_row(0, "It is 2.", "demo@1"), triple_row(4, "It is 2.", "demo@1")]
+    assert capsys.readouterr().err == (
+        "7 corrections read, 0 triples written, 7 left out (7 without feedback)\n"
+        "7 corrections read, 2 triples written, 5 left out (5 without feedback, and not corrected or not sent)\n"
+    )
+
+
+def test_the_last_word_counts(tmp_path: Path) -> None:
+    """Of several verdicts on one correction the latest stands."""
+    words = [said(ROW, "edit", text="Two.", created=5.0), said(ROW, "accept", created=3.0)]
+    database = logged(str(tmp_path / "log.db"), [ROW], words)
+    assert [one.correction for one in exported(database, tmp_path / "out.jsonl")] == ["Two."]
+
+
+def test_feedback_can_be_chosen(tmp_path: Path) -> None:
+    """Only what has the verdicts asked for is exported."""
+    database = judged(str(tmp_path / "log.db"))
+    assert [one.correction for one in exported(database, tmp_path / "1.jsonl", only_feedback=("reject",))] == [
+        ROW.answer
+    ]
+    assert len(exported(database, tmp_path / "2.jsonl", only_feedback=("accept", "edit"))) == 2
+
+
+def test_rows_without_content_are_counted_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a row whose texts were not kept nothing is made, whatever was said of it."""
+    rows = [row(0), reduced(row(1), "hash"), reduced(row(2), "off"), reduced(row(3), "off")]
+    database = logged(str(tmp_path / "log.db"), rows, [said(one, "accept") for one in rows])
+    assert len(exported(database, tmp_path / "out.jsonl", unjudged=True)) == 1
+    assert capsys.readouterr().err == (
+        "4 corrections read, 1 triples written, 3 left out "
+        "(2 stored without content (log_content off); 1 stored without content (log_content hash))\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("since", "count"),
+    [
+        ("2025-11-24T15:59:59", 4),
+        ("2025-11-24T16:00:02", 2),
+        ("2025-11-24T17:00:02+01:00", 2),
+        ("2025-11-24", 4),
+        ("2025-11-25", 0),
+    ],
+)
+def test_a_date_is_utc_unless_it_says_otherwise(tmp_path: Path, since: str, count: int) -> None:
+    """Rows from that moment on are exported, and no earlier ones."""
+    noon = datetime(2025, 11, 24, 16, tzinfo=UTC).timestamp()
+    rows = [replace(row(number), created=noon + number) for number in range(4)]
+    database = logged(str(tmp_path / "log.db"), rows)
+    assert len(exported(database, tmp_path / "out.jsonl", unjudged=True, since=since)) == count
+
+
+TEXT = st.text(st.characters(categories=None, codec=None) | st.sampled_from("\ud800\x00 \n"), max_size=8)
+TURNS = st.lists(st.builds(Message, st.sampled_from(["system", "user", "assistant"]), TEXT), max_size=3).map(tuple)
+
+
+@given(st.none() | TURNS, TEXT, TEXT, TEXT, st.sampled_from(["accept", "reject", "edit", "both_bad"]), TEXT)
+def test_every_row_that_is_made_can_be_read(
+    messages: tuple[Message, ...] | None, question: str, answer: str, correction: str, verdict: Verdict, text: str
+) -> None:
+    """Whatever was logged, a triple or a pair is one that our readers take, or it is left out with a reason."""
+    texts = {"messages": messages, "question": question, "answer": answer, "correction": correction}
+    made = row(0, **texts, feedback=(said(ROW, verdict, text=text),))
+    row_made, pair = triple(made), preference(made)
+    if isinstance(row_made, LeftOut):
+        assert row_made.reason
+    else:
+        expected = {"accept": correction, "reject": answer, "edit": text}[verdict]
+        read_back = triple_of(json.loads(json.dumps(row_made)))
+        assert (read_back.answer, read_back.correction) == (answer, expected)
+    if not isinstance(pair, LeftOut):
+        assert verdict == "reject"
+        read_pair = ultrafeedback(json.loads(json.dumps(pair)))
+        assert isinstance(read_pair, Triple)
+        assert (read_pair.answer, read_pair.correction) == (correction, answer)
+
+
+def test_the_same_log_gives_the_same_bytes(tmp_path: Path) -> None:
+    """Rows come in order of time whatever the order of writing, and each export is the same file."""
+    rows = [row(number, answer=f"answer {number}") for number in range(1200)]
+    one = logged(str(tmp_path / "1.db"), rows)
+    two = logged(str(tmp_path / "2.db"), [*rows[600:], *rows[:600]])
+    for name, database in (("1", one), ("2", two), ("3", two)):
+        assert len(exported(database, tmp_path / f"{name}.parquet", unjudged=True)) == 1200
+    assert len({(tmp_path / f"{name}.parquet").read_bytes() for name in "123"}) == 1
+
+
+def test_memory_is_flat(tmp_path: Path) -> None:
+    """An export of six times as many rows takes no more memory."""
+    peaks = list[int]()
+    for count in (600, 3600):
+        database = logged(str(tmp_path / f"{count}.db"), [row(n, answer="word " * 50) for n in range(count)])
+        tracemalloc.start()
+        export(ExportConfig(database=database, out=tmp_path / f"{count}.jsonl", unjudged=True))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.3 * peaks[0]
+
+
+def test_the_log_may_be_in_use(tmp_path: Path) -> None:
+    """An export reads what is committed while the log is open and another program writes."""
+    database = str(tmp_path / "log.db")
+    with closing(Store(place_of(database))) as store:
+        store.write([row(0)])
+        assert len(exported(database, tmp_path / "out.jsonl", unjudged=True)) == 1
+        store.write([row(1)])
+        assert len(exported(database, tmp_path / "out.jsonl", unjudged=True)) == 2
+
+
+def test_from_postgresql(tmp_path: Path) -> None:
+    """The command line exports from PostgreSQL what it exports from SQLite."""
+    with running_server() as server:
+        for name, database in (("1", str(tmp_path / "log.db")), ("2", server.new_database())):
+            judged(database)
+            arguments = ["export", database, "--out", str(tmp_path / f"{name}.jsonl"), "--unjudged"]
+            assert main([*arguments, "--only-feedback", "accept", "--only-feedback", "edit"]) == 0
+        assert (tmp_path / "1.jsonl").read_bytes() == (tmp_path / "2.jsonl").read_bytes()
+        assert len((tmp_path / "1.jsonl").read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["none.db", "--out", "o.jsonl"], "aligner: none.db: no such file\n"),
+        (
+            ["log.db", "--out", "o.jsonl", "--since", "soon"],
+            'aligner: --since "soon" is no date such as 2026-11-25 or ',
+        ),
+        (["log.db", "--out", "o.csv"], 'aligner: o.csv: unknown kind of file ".csv"'),
+        (["mysql://u:secret@h/d", "--out", "o.jsonl"], 'aligner: unknown kind of database "mysql"'),
+    ],
+)
+def test_misuse_is_one_line_and_no_file(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    *,
+    arguments: list[str],
+    line: str,
+) -> None:
+    """What cannot be right is said in one line, exit code 2, and leaves nothing behind."""
+    monkeypatch.chdir(tmp_path)
+    logged("log.db", [ROW])
+    assert main(["export", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(line)
+    assert error.count("\n") == 1
+    assert "secret" not in error
+    assert {path.name for path in tmp_path.iterdir()} <= {"log.db"}
+
+
+def test_unknown_kind_is_misuse() -> None:
+    """A database that is no database is refused before anything is written."""
+    with pytest.raises(MisuseError, match="in memory"):
+        export(ExportConfig(database=":memory:", out=Path("out.jsonl")))
+
+
+def test_the_extra_is_named_where_it_is_missing(tmp_path: Path) -> None:
+    """Without SQLAlchemy the command says in one line what to install."""
+    (tmp_path / "sqlalchemy.py").write_text(
+        "raise ModuleNotFoundError(\"No module named 'sqlalchemy'\", name='sqlalchemy')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "aligner", "export", "log.db", "--out", "out.jsonl"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "aligner: the correction log needs an extra: pip install 'aligner-llm[serve]'\n"
