@@ -36,8 +36,18 @@ class Server:
     def new_database(self) -> str:
         """The URL of an empty database."""
         name = f"test{next(self._numbers)}"
-        self.run("createdb", "--host", str(self.folder), "--username=aligner", name)
+        self.run("createdb", *self._where, name)
         return f"postgresql://aligner@/{name}?host={self.folder}"
+
+    def new_schema(self) -> str:
+        """The URL of an empty part of the first database; unlike a database of its own, it costs next to nothing."""
+        name = f"test{next(self._numbers)}"
+        self.run("psql", *self._where, "--dbname=postgres", f"--command=CREATE SCHEMA {name}")
+        return f"postgresql://aligner@/postgres?host={self.folder}&options=-csearch_path%3D{name}"
+
+    @property
+    def _where(self) -> tuple[str, ...]:
+        return ("--host", str(self.folder), "--username=aligner")
 
     def run(self, program: str, *arguments: str) -> None:
         """Run one of PostgreSQL's programs, as a user of its own where the tests run as root, which it refuses."""

@@ -16,7 +16,7 @@ def postgresql() -> Iterator[Server]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A database that is empty: a SQLite file or one of a PostgreSQL server, for each test one and the other."""
+    """A database that is empty: a SQLite file, and a part of a PostgreSQL server."""
     if request.param == "sqlite":
         return str(tmp_path / "log.db")
-    return request.getfixturevalue("postgresql").new_database()
+    return request.getfixturevalue("postgresql").new_schema()

@@ -3,94 +3,22 @@
 import asyncio
 import gc
 import json
-import os
-import signal
-import stat
-import subprocess
-import sys
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from contextlib import aclosing, asynccontextmanager, suppress
+from collections.abc import Iterator
+from contextlib import aclosing
 from pathlib import Path
-from typing import Any
 
 import pytest
+from engines import ECHO, corrected, failure, quick, stopped, whole
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import EXCHANGES, tiny_aligner
 
 from aligner.correct import Aligner
-from aligner.errors import MisuseError
 from aligner.records import Message, apply_edits
 from aligner.serving.engine import Engine, EngineFailure, EngineOptions, Finished
 
 TURNS = (Message("system", "Be kind."), Message("user", "Who are you?"))
-
-
-def quick(**options: Any) -> EngineOptions:
-    """An engine that copies, with these options."""
-    usual: dict[str, Any] = {"aligner": "echo:", "restart_after": 0.05}
-    return EngineOptions(**(usual | options))
-
-
-ECHO = quick()
-
-
-async def whole(pieces: AsyncGenerator[str | Finished, None]) -> tuple[str, Finished]:
-    """The pieces of a correction, added up, and what became of the answer, which comes last and once."""
-    text, ends = "", list[Finished]()
-    async for piece in pieces:
-        assert not ends
-        if isinstance(piece, Finished):
-            ends.append(piece)
-        else:
-            text += piece
-    (end,) = ends
-    return text, end
-
-
-async def corrected(engine: Engine, answer: str, **order: Any) -> str:
-    """The correction of one answer."""
-    text, end = await whole(engine.open("q").finish(answer, **order))
-    assert text == end.text
-    return end.text
-
-
-def pid_of(engine: Engine) -> int:
-    """The process of an engine that is alive."""
-    assert engine.connection is not None
-    return engine.connection.pid
-
-
-async def until_alive(engine: Engine) -> None:
-    """Wait until the engine has been started again."""
-    await until(lambda: engine.alive)
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    """Wait until something holds."""
-    async with asyncio.timeout(60):
-        while not holds():  # noqa: ASYNC110  # nothing tells of it
-            await asyncio.sleep(0.01)
-
-
-async def failure(pieces: AsyncGenerator[str | Finished, None]) -> EngineFailure:
-    """How a correction fails."""
-    with pytest.raises(EngineFailure) as raised:
-        await whole(pieces)
-    return raised.value
-
-
-@asynccontextmanager
-async def stopped(engine: Engine) -> AsyncIterator[None]:
-    """The process does nothing, and is not gone either."""
-    pid = pid_of(engine)
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGCONT)
 
 
 class Kept:
@@ -210,44 +138,6 @@ def test_a_language_model_corrects_as_in_this_process(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
-def test_a_killed_engine_fails_what_is_pending_and_is_started_again() -> None:
-    """Pending corrections fail at once as `engine_down`; later ones succeed, also of answers that had begun before."""
-
-    async def run() -> None:
-        async with Engine(ECHO) as engine:
-            begun = engine.open("q")
-            begun.append("can" * 50)
-            async with stopped(engine):
-                pending = [asyncio.create_task(failure(engine.open("q").finish("a"))) for _ in range(20)]
-                await asyncio.sleep(0.05)
-                assert engine.waiting == 20
-                os.kill(pid_of(engine), signal.SIGKILL)
-                async with asyncio.timeout(10):
-                    assert {(await each).cause for each in pending} == {"engine_down"}
-            assert engine.waiting == 0
-            assert (await failure(engine.open("q").finish("a"))).message == "the engine is not running"
-            assert not engine.alive
-            await until_alive(engine)
-            assert await corrected(engine, "canary") == "canary"
-            assert (await whole(begun.finish("canary")))[0] == "canary"
-
-    asyncio.run(run())
-
-
-def test_an_engine_that_dies_again_and_again_is_started_again() -> None:
-    """Every time."""
-
-    async def run() -> None:
-        async with Engine(ECHO) as engine:
-            for _ in range(3):
-                os.kill(pid_of(engine), signal.SIGKILL)
-                await until(lambda: not engine.alive)
-                await until_alive(engine)
-                assert await corrected(engine, "canary") == "canary"
-
-    asyncio.run(run())
-
-
 def test_a_correction_has_so_many_seconds() -> None:
     """Then it fails as `timeout`, and is cancelled; the engine goes on."""
 
@@ -342,70 +232,3 @@ def test_whoever_lets_go_of_a_work_cancels_it() -> None:
             assert await corrected(engine, "canary") == "canary"
 
     asyncio.run(run())
-
-
-@pytest.mark.parametrize("error", [MisuseError, EngineFailure])
-def test_an_engine_that_cannot_start_says_why(tmp_path: Path, error: type[Exception]) -> None:
-    """In the engine's own words: what is misused is said so, and everything else is a failure."""
-    (tmp_path / "rules.json").write_text("[]" if error is MisuseError else '[{"pattern": "("}]')
-    name = "foo:" if error is MisuseError else f"rules:{tmp_path / 'rules.json'}"
-    line = "^unknown kind of Aligner" if error is MisuseError else r"rules\.json: rule 1: needs the texts"
-
-    engine = Engine(quick(aligner=name))
-
-    async def run() -> None:
-        async with engine:
-            raise AssertionError("it started")
-
-    with pytest.raises(error, match=line):
-        asyncio.run(run())
-    assert not engine.socket.parent.exists()
-
-
-def test_nothing_is_left_over() -> None:
-    """While it runs, its socket is in a folder that nobody else can enter; afterwards process and folder are gone."""
-    engine = Engine(ECHO)
-
-    async def run() -> tuple[int, list[int]]:
-        async with engine:
-            engine.open("q").append("so " * 100)
-            modes = [path.stat().st_mode for path in (engine.socket.parent, engine.socket)]
-            return pid_of(engine), modes
-
-    pid, modes = asyncio.run(run())
-    assert [stat.S_IMODE(mode) for mode in modes] == [0o700, 0o600]
-    assert not engine.socket.parent.exists()
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
-
-
-def test_an_engine_that_does_not_end_is_killed() -> None:
-    """Leaving waits no longer than some seconds, whatever the engine has not read."""
-
-    async def run() -> float:
-        async with Engine(ECHO) as engine:
-            os.kill(pid_of(engine), signal.SIGSTOP)
-            pending = asyncio.create_task(failure(engine.open("q").finish("a" * 2**24)))
-            await asyncio.sleep(0.05)
-            began = time.monotonic()
-        assert (await pending).cause == "engine_down"
-        return time.monotonic() - began
-
-    assert 4 < asyncio.run(run()) < 20
-
-
-def test_ctrl_c_does_not_reach_the_engine() -> None:
-    """It is in a session of its own: whoever started it decides what is finished first."""
-
-    async def run() -> None:
-        async with Engine(ECHO) as engine:
-            assert os.getpgid(pid_of(engine)) != os.getpgid(0)
-
-    asyncio.run(run())
-
-
-def test_the_client_loads_nothing_heavy() -> None:
-    """A proxy that corrects elsewhere needs no torch."""
-    show = "import aligner.serving.engine, sys; print('torch' in sys.modules, 'aligner.correct' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", show], capture_output=True, text=True, check=True)
-    assert done.stdout == "False False\n"

@@ -176,7 +176,7 @@ def test_a_row_that_the_database_refuses_is_counted_and_said(database: str) -> N
 
 def test_a_server_that_vanishes_is_waited_for(postgresql: Server) -> None:
     """Rows put while PostgreSQL is down are there once it is back, and requests fail at once instead of hanging."""
-    database = postgresql.new_database()
+    database = postgresql.new_schema()
 
     async def use(log: CorrectionLog) -> None:
         log.put(row(0))
@@ -203,7 +203,7 @@ def test_a_server_that_vanishes_is_waited_for(postgresql: Server) -> None:
 
 def test_a_server_that_is_down_from_the_start_is_waited_for(postgresql: Server) -> None:
     """A log opens without its database, and makes the tables when that comes up."""
-    database = postgresql.new_database()
+    database = postgresql.new_schema()
     postgresql.stop()
 
     async def use(log: CorrectionLog) -> None:
@@ -457,7 +457,7 @@ def test_no_text_is_in_any_file(tmp_path: Path, postgresql: Server, content: Any
         assert found.answer == (hash_of(CANARY_ROW.answer) if content == "hash" else "")
         assert found.lengths == CANARY_ROW.lengths
 
-    for database in (str(tmp_path / "log.db"), postgresql.new_database()):
+    for database in (str(tmp_path / "log.db"), postgresql.new_schema()):
         with_log(database, use, replace(FULL, content=content))
         assert not files_with(CANARY, tmp_path, postgresql.folder)
 
@@ -468,7 +468,7 @@ def test_the_search_for_texts_finds_them(tmp_path: Path, postgresql: Server) -> 
     async def use(log: CorrectionLog) -> None:
         log.put(replace(CANARY_ROW, answer="FOUND-51c2"))
 
-    for database in (str(tmp_path / "log.db"), postgresql.new_database()):
+    for database in (str(tmp_path / "log.db"), postgresql.new_schema()):
         with_log(database, use)
     for folder in (tmp_path, postgresql.folder):
         assert files_with("FOUND-51c2", folder)
@@ -514,7 +514,7 @@ def test_a_newer_schema_keeps_the_log_from_opening(database: str) -> None:
 
 def test_a_server_that_takes_no_rows_is_waited_for(postgresql: Server) -> None:
     """A PostgreSQL that is read-only, as a replica is, costs the oldest rows, until it takes rows again."""
-    database, admin = postgresql.new_database(), sqlalchemy.create_engine(place_of(postgresql.new_database()).url)
+    database, admin = postgresql.new_database(), sqlalchemy.create_engine(place_of(postgresql.new_schema()).url)
     name = place_of(database).url.database
 
     def set_read_only(value: str) -> None:
