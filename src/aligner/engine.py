@@ -21,11 +21,12 @@ import orjson
 from aligner.config import Device
 from aligner.correct import Aligner
 from aligner.correcting.guards import sure_from
-from aligner.correcting.messages import fields_of, object_of, order_of, question_of, text_of
+from aligner.correcting.messages import fields_of, order_of, question_of, text_of
 from aligner.correcting.work import BackEnd, Order, Work, start_back_end
 from aligner.errors import AlignerError, MisuseError
 from aligner.records import Completion, Correction
 from aligner.serving.engine_process import LONGEST_LINE, Cause
+from aligner.serving.wire import object_of
 
 _MOST_UNREAD = 64 * 2**20
 """bytes that a client may leave unread"""

@@ -22,15 +22,15 @@ import orjson
 from aligner.config import Mode, ServeConfig
 from aligner.errors import MissingExtraError, MisuseError
 from aligner.serving.client import JSON, Client, Receive, Send, read_body, while_connected
-from aligner.serving.engine import Engine, EngineFailure, EngineOptions
-from aligner.serving.journal import rows_of
+from aligner.serving.engine import Cause, Engine, EngineFailure, EngineOptions
+from aligner.serving.journal import feedback_of, rows_of
 from aligner.serving.log import CorrectionLog, LogOptions, open_log
-from aligner.serving.logged import Feedback, Outcome, Verdict
+from aligner.serving.logged import Outcome
 from aligner.serving.metrics import CONTENT_TYPE, Metrics
 from aligner.serving.proxy import PATHS, Proxy, error_of, question_of
 from aligner.serving.served import Policy, Served
 from aligner.serving.upstream import Headers, Upstream, Waits
-from aligner.serving.wire import Route, WireError, read_request
+from aligner.serving.wire import Route, WireError, read_object, read_request
 
 try:
     import uvicorn
@@ -42,9 +42,10 @@ except ImportError as error:
 Scope = Any
 _SECONDS_TO_FINISH = 30
 """for what was begun when the process is told to end"""
+
 Handler = Callable[[Scope, Receive, Client], Awaitable[None]]
 
-_CAUSES = ("timeout", "out_of_memory", "engine_down", "queue_full", "insane_output", "too_long")
+_CAUSES: tuple[Cause, ...] = get_args(Cause)
 FAILS_OPEN: Mapping[str, Mapping[str, bool]] = {
     "helpful": dict.fromkeys(_CAUSES, True),
     "safety": dict.fromkeys(_CAUSES, False),
@@ -207,7 +208,7 @@ class Door:
             proxy = replace(proxy, policy=replace(proxy.policy, gate=self.config.gate))
         copy: list[bytes] = []
         if mode == "off":
-            work = proxy.relay(client, "POST", PATHS[route], headers, orjson.dumps(asked.payload))
+            work = proxy.relay(client, "POST", PATHS[route], headers, asked.body)
         elif mode == "shadow":
             work = proxy.shadow(client, served, headers, copy)
         else:
@@ -228,7 +229,7 @@ class Door:
 
     async def correct(self, scope: Scope, receive: Receive, client: Client) -> None:
         """/v1/aligner/correct: question and answer in, correction out; no upstream."""
-        given = _object(await self._body(_headers(scope), receive))
+        given = read_object(await self._body(_headers(scope), receive))
         answer = given.get("answer")
         if not isinstance(answer, str):
             raise WireError(400, '"answer" is no text', "wrong_type", param="answer")
@@ -244,7 +245,7 @@ class Door:
 
     async def feedback(self, scope: Scope, receive: Receive, client: Client) -> None:
         """/v1/aligner/feedback: what somebody thinks of a correction."""
-        said = feedback_of(_object(await self._body(_headers(scope), receive)))
+        said = feedback_of(read_object(await self._body(_headers(scope), receive)))
         if not await self._opened_log().feedback(said):
             raise WireError(404, "no correction of that id was logged", "not_found", param="id")
         await client.answer(200, JSON, b'{"status":"noted"}')
@@ -294,11 +295,11 @@ class Door:
     def _note(self, served: Served, headers: Headers, outcome: Outcome) -> None:
         """Count a request, and log what was sent."""
         self.metrics.note(served, outcome)
+        if self.log is None:
+            return
         upstream, aligner = self.config.upstream, self.proxy.engine.fingerprint
         for row in rows_of(served, headers, upstream=upstream, aligner=aligner, outcome=outcome):
-            self.metrics.note_edit(row.edit_share)
-            if self.log is not None:
-                self.log.put(row)
+            self.log.put(row)
 
     def _opened_log(self) -> CorrectionLog:
         if self.log is None:
@@ -349,34 +350,6 @@ async def _ended(work: Awaitable[None], receive: Receive, client: Client, served
     connected = await while_connected(refusing(), receive)
     # Whoever has the whole answer goes away, too.
     return "failed" if failed else "sent" if connected or client.ended else "cancelled"
-
-
-def feedback_of(given: Mapping[str, Any]) -> Feedback:
-    """The feedback in a body; raises WireError."""
-    verdict, text = cast("Verdict", given.get("verdict")), given.get("text")
-    tags = cast("list[object]", given.get("tags") or [])
-    texts = {name: given.get(name) for name in ("id", "text", "comment", "user")}
-    for name, value in texts.items():
-        if not isinstance(value, str if name == "id" else str | None):
-            raise WireError(400, f'"{name}" is no text', "wrong_type", param=name)
-    if verdict not in get_args(Verdict):
-        raise WireError(400, f'"verdict" is none of {", ".join(get_args(Verdict))}', "wrong_value", param="verdict")
-    if (verdict == "edit") != isinstance(text, str):
-        raise WireError(400, 'an "edit" has a "text", and no other verdict has', "wrong_value", param="text")
-    if not isinstance(given.get("tags") or [], list) or not all(isinstance(tag, str) for tag in tags):
-        raise WireError(400, '"tags" is no list of texts', "wrong_type", param="tags")
-    told = cast("dict[str, Any]", texts)
-    return Feedback(verdict=verdict, tags=tuple(cast("list[str]", tags)), created=time.time(), **told)
-
-
-def _object(body: bytes) -> dict[str, Any]:
-    try:
-        found: object = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise WireError(400, f"the body is not JSON: {error}", "invalid_json") from None
-    if not isinstance(found, dict):
-        raise WireError(400, "the body is not a JSON object", "invalid_json")
-    return cast("dict[str, Any]", found)
 
 
 def _told(problem: Exception) -> WireError:

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aligner.correcting.messages import fields_of, object_of, order_of, question_of, text_of
+from aligner.correcting.messages import fields_of, order_of, question_of, text_of
 from aligner.records import Correction, Exchange, Message, Role, SamplingParams
+from aligner.serving.wire import object_of
 
 ORDER: dict[str, Any] = {"answer": "a", "stop": [], "max_tokens": None, "gate": None, "doubt": False}
 TURNS = st.lists(st.tuples(st.sampled_from(get_args(Role)), st.text()), min_size=1)

@@ -5,11 +5,7 @@ from typing import cast, get_args
 
 from aligner.correcting.work import Order
 from aligner.records import Correction, Exchange, Message, Question, Role, SamplingParams
-
-
-def object_of(value: object) -> Mapping[str, object]:
-    """The value where it is an object, or else an empty one."""
-    return cast("Mapping[str, object]", value) if isinstance(value, dict) else {}
+from aligner.serving.wire import object_of
 
 
 def text_of(fields: Mapping[str, object], name: str) -> str:

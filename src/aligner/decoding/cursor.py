@@ -84,8 +84,8 @@ class AnswerCursor:
         followed = self._place is not None
         place = self._place if followed or guess is None else guess.place
         copied = accepted
-        if place is not None and self.draft.ids[place + accepted : place + accepted + 1] == (*tokens[accepted:][:1],):
-            copied += len(tokens) > accepted
+        if place is not None and place + accepted < len(self.draft.ids) and accepted < len(tokens):
+            copied += self.draft.ids[place + accepted] == tokens[accepted]
         if guess is not None and not followed:
             right, tried = self._right.get(guess.kind, (0.0, 0.0))
             self._right[guess.kind] = (right + (copied > 0), tried + 1)

@@ -1,15 +1,16 @@
-"""What the correction log is told of a request: a row for each choice of its answer."""
+"""What the correction log is told: of a request a row for each choice of its answer, and what people say of one."""
 
 import hashlib
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from aligner.records import Message, Question, as_messages
-from aligner.serving.logged import Logged, Outcome
+from aligner.serving.logged import Feedback, Logged, Outcome, Verdict
 from aligner.serving.served import Outcome as Corrected
 from aligner.serving.served import Served
 from aligner.serving.upstream import Headers
+from aligner.serving.wire import WireError
 
 
 def rows_of(served: Served, headers: Headers, *, upstream: str, aligner: str, outcome: Outcome) -> Iterator[Logged]:
@@ -33,7 +34,7 @@ def rows_of(served: Served, headers: Headers, *, upstream: str, aligner: str, ou
             answer=corrected.answer,
             correction=corrected.text,
             changed=corrected.changed,
-            edit_share=edit_share(corrected),
+            edit_share=corrected.edit_share,
             confidence=corrected.finished.confidence if corrected.finished else None,
             skipped=corrected.skipped,
             bypass=corrected.bypass,
@@ -58,11 +59,22 @@ def conversation_of(payload: Mapping[str, Any], question: Question, headers: Hea
     )
 
 
-def edit_share(corrected: Corrected) -> float:
-    """The share of the longer text's characters that the edits touch."""
-    edits = corrected.finished.edits if corrected.finished and corrected.changed else ()
-    touched = sum(max(end - start, len(text)) for start, end, text in edits)
-    return min(touched / max(len(corrected.answer), len(corrected.text), 1), 1.0)
+def feedback_of(given: Mapping[str, Any]) -> Feedback:
+    """The feedback in a body; raises WireError."""
+    verdict, text = cast("Verdict", given.get("verdict")), given.get("text")
+    tags = cast("list[object]", given.get("tags") or [])
+    texts = {name: given.get(name) for name in ("id", "text", "comment", "user")}
+    for name, value in texts.items():
+        if not isinstance(value, str if name == "id" else str | None):
+            raise WireError(400, f'"{name}" is no text', "wrong_type", param=name)
+    if verdict not in get_args(Verdict):
+        raise WireError(400, f'"verdict" is none of {", ".join(get_args(Verdict))}', "wrong_value", param="verdict")
+    if (verdict == "edit") != isinstance(text, str):
+        raise WireError(400, 'an "edit" has a "text", and no other verdict has', "wrong_value", param="text")
+    if not isinstance(given.get("tags") or [], list) or not all(isinstance(tag, str) for tag in tags):
+        raise WireError(400, '"tags" is no list of texts', "wrong_type", param="tags")
+    told = cast("dict[str, Any]", texts)
+    return Feedback(verdict=verdict, tags=tuple(cast("list[str]", tags)), created=time.time(), **told)
 
 
 def _usage(corrected: Corrected) -> dict[str, int]:

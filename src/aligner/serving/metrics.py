@@ -35,14 +35,11 @@ class Metrics:
             reason = corrected.skipped or corrected.bypass or ""
             result = "skipped" if corrected.skipped else "bypassed" if corrected.bypass else ""
             self._corrections.labels(result or ("changed" if corrected.changed else "copied"), reason).inc()
+            self._edits.observe(corrected.edit_share)
         if served.outcomes:
             self._stages.labels("upstream").observe(served.upstream_seconds)
             self._stages.labels("correct").observe(served.correct_seconds)
             self._stages.labels("overhead").observe(served.overhead)
-
-    def note_edit(self, share: float) -> None:
-        """Count how much of an answer was edited."""
-        self._edits.observe(share)
 
     def text(self, *, waiting: int, dropped: int) -> bytes:
         """All figures as Prometheus reads them."""

@@ -29,7 +29,7 @@ from aligner.serving.wire import (
 )
 
 PATHS = {"chat": "/chat/completions", "completions": "/completions"}
-_UNPAID = (("x-should-retry", "false"),)
+_PAID = (("x-should-retry", "false"),)
 """a client that tries again would pay the upstream again"""
 
 
@@ -56,7 +56,7 @@ class Proxy:
     async def shadow(self, client: Client, served: Served, headers: Headers, copy: list[bytes]) -> None:
         """Pass the answer back at once, and keep a copy of one that `reflect` can correct."""
         asked = served.asked
-        async with self.upstream.send("POST", PATHS[asked.route], headers, orjson.dumps(asked.payload)) as reply:
+        async with self.upstream.send("POST", PATHS[asked.route], headers, asked.body) as reply:
             await client.start(reply.status, [*reply.headers, *served.headers])
             async for chunk in reply.chunks:
                 if reply.status == 200:
@@ -82,7 +82,7 @@ class Proxy:
     async def correct(self, client: Client, served: Served, headers: Headers) -> None:
         """Send the answer in one piece, each of its choices corrected."""
         asked = served.asked
-        async with self.upstream.send("POST", PATHS[asked.route], headers, orjson.dumps(asked.payload)) as reply:
+        async with self.upstream.send("POST", PATHS[asked.route], headers, asked.body) as reply:
             body = await _whole(reply)
         served.upstream_seconds = time.perf_counter() - served.started
         if reply.status != 200:
@@ -107,7 +107,7 @@ class Proxy:
         """Send the answer piece by piece: comments while it is read and corrected, then what became of it."""
         asked = served.asked
         async with AsyncExitStack() as stack, client.kept_alive(self.heartbeat):
-            sending = self.upstream.send("POST", PATHS[asked.route], headers, orjson.dumps(asked.payload))
+            sending = self.upstream.send("POST", PATHS[asked.route], headers, asked.body)
             entering = asyncio.create_task(stack.enter_async_context(sending))
             try:
                 await asyncio.wait([entering], timeout=self.open_after)
@@ -174,7 +174,7 @@ class Proxy:
                     await client.write(chunk)
             except CutShortError:
                 raise WireError(
-                    503, "the correction was taken back", "corrector_unavailable", "server_error", headers=_UNPAID
+                    503, "the correction was taken back", "corrector_unavailable", "server_error", headers=_PAID
                 ) from None
 
     async def _follow(self, asked: Asked, outcome: Outcome, state: Correcting, work: Work) -> None:
@@ -214,7 +214,7 @@ class Proxy:
                     f"the answer could not be corrected: {failure.cause}",
                     "corrector_unavailable",
                     "server_error",
-                    headers=(*_UNPAID, ("x-aligner-bypass", failure.cause)),
+                    headers=(*_PAID, ("x-aligner-bypass", failure.cause)),
                 ) from None
             if failure.cause == "too_long":  # no failure of the Aligner, but nothing that it could read
                 outcome.skipped = "too_long"
@@ -227,7 +227,8 @@ class Proxy:
 
 def question_of(value: object) -> Question:
     """A question in the body of a request: a text, or messages; raises WireError."""
-    asked = Asked("chat", {"messages": [{"role": "user", "content": value}] if isinstance(value, str) else value}, {})
+    messages = [{"role": "user", "content": value}] if isinstance(value, str) else value
+    asked = Asked("chat", {"messages": messages}, {}, b"")
     question = asked.question(0)
     if question is None:
         raise WireError(400, '"question" is neither a text nor messages with a user\'s turn', "wrong_type")

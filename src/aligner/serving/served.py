@@ -42,6 +42,13 @@ class Outcome:
         """Whether another text is sent than the upstream's."""
         return self.text != self.answer
 
+    @property
+    def edit_share(self) -> float:
+        """The share of the longer text's characters that the edits touch."""
+        edits = self.finished.edits if self.finished and self.changed else ()
+        touched = sum(max(end - start, len(text)) for start, end, text in edits)
+        return min(touched / max(len(self.answer), len(self.text), 1), 1.0)
+
 
 @dataclass(slots=True)
 class Served:

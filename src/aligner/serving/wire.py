@@ -50,6 +50,8 @@ class Asked:
     """as the client sent it, without our own field"""
     aligner: Json
     """our own field `aligner`, which goes no further"""
+    body: bytes
+    """what goes on to the upstream: the client's own bytes, but where our field was taken out"""
 
     @property
     def streamed(self) -> bool:
@@ -65,7 +67,7 @@ class Asked:
     @property
     def wants_json(self) -> bool:
         """Whether the answer must be JSON."""
-        return _object(self.payload.get("response_format")).get("type") in ("json_object", "json_schema")
+        return object_of(self.payload.get("response_format")).get("type") in ("json_object", "json_schema")
 
     def question(self, index: int) -> Question | None:
         """What a choice answers; None where no text says it."""
@@ -82,13 +84,7 @@ class Asked:
 
 def read_request(route: Route, body: bytes) -> Asked:
     """The request in a body; raises WireError, 400, where it is none."""
-    try:
-        payload: object = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise WireError(400, f"the body is not JSON: {error}", "invalid_json") from None
-    if not isinstance(payload, dict):
-        raise WireError(400, "the body is not a JSON object", "invalid_json")
-    whole = cast("Json", payload)
+    whole = read_object(body)
     wanted = "messages" if route == "chat" else "prompt"
     if wanted not in whole:
         raise WireError(400, f'no "{wanted}" in the request', "missing_field", param=wanted)
@@ -99,12 +95,23 @@ def read_request(route: Route, body: bytes) -> Asked:
     ours = whole.pop("aligner", None)
     if ours is not None and not isinstance(ours, dict):
         raise WireError(400, '"aligner" is not an object', "wrong_type", param="aligner")
-    return Asked(route, whole, cast("Json", ours or {}))
+    return Asked(route, whole, cast("Json", ours or {}), body if ours is None else orjson.dumps(whole))
+
+
+def read_object(body: bytes) -> Json:
+    """The JSON object that a body is; raises WireError, 400, where it is none."""
+    try:
+        found: object = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise WireError(400, f"the body is not JSON: {error}", "invalid_json") from None
+    if not isinstance(found, dict):
+        raise WireError(400, "the body is not a JSON object", "invalid_json")
+    return cast("Json", found)
 
 
 def skip_reason(asked: Asked, choice: Json, *, truncated: bool, json: bool) -> str | None:
     """Why a choice is passed on as it is, or nothing; the last two say whether such answers are corrected."""
-    message = _object(choice.get("message")) if asked.route == "chat" else {}
+    message = object_of(choice.get("message")) if asked.route == "chat" else {}
     finish = choice.get("finish_reason")
     reasons = {
         "tool_calls": bool(message.get("tool_calls") or message.get("function_call"))
@@ -135,9 +142,9 @@ def index_of(choice: Mapping[str, Any]) -> int:
 
 def answer_of(route: Route, choice: Mapping[str, Any]) -> str | None:
     """The text of a choice; None where there is none, or where it has several parts."""
-    content = choice.get("text") if route == "completions" else _object(choice.get("message")).get("content")
+    content = choice.get("text") if route == "completions" else object_of(choice.get("message")).get("content")
     if isinstance(content, list):
-        parts = [_object(part) for part in cast("list[object]", content)]
+        parts = [object_of(part) for part in cast("list[object]", content)]
         content = parts[0].get("text") if len(parts) == 1 else None
     return content if isinstance(content, str) else None
 
@@ -147,7 +154,7 @@ def with_answer(route: Route, choice: Json, text: str) -> Json:
     changed = {**choice, "logprobs": None} if "logprobs" in choice else dict(choice)
     if route == "completions":
         return changed | {"text": text}
-    message = dict(_object(choice.get("message")))
+    message = dict(object_of(choice.get("message")))
     content = message.get("content")
     message["content"] = [{**content[0], "text": text}] if isinstance(content, list) else text
     if "annotations" in message:
@@ -157,7 +164,7 @@ def with_answer(route: Route, choice: Json, text: str) -> Json:
 
 def delta_of(route: Route, choice: Mapping[str, Any]) -> str:
     """The text that a chunk adds to a choice."""
-    text = choice.get("text") if route == "completions" else _object(choice.get("delta")).get("content")
+    text = choice.get("text") if route == "completions" else object_of(choice.get("delta")).get("content")
     return text if isinstance(text, str) else ""
 
 
@@ -168,7 +175,7 @@ def with_delta(route: Route, choice: Json, text: str | None, *, finish: bool) ->
         changed["logprobs"] = None
     if route == "completions":
         return changed | {"text": text or ""}
-    delta = {name: value for name, value in _object(choice.get("delta")).items() if name != "content"}
+    delta = {name: value for name, value in object_of(choice.get("delta")).items() if name != "content"}
     return changed | {"delta": delta if text is None else {**delta, "content": text}}
 
 
@@ -180,7 +187,7 @@ def without_delta(choice: Json) -> Json:
 
 def _conversation(payload: Mapping[str, Any]) -> Question | None:
     """The turns that have text, up to the user's last one."""
-    turns = [_turn(_object(message)) for message in _list(payload.get("messages"))]
+    turns = [_turn(object_of(message)) for message in _list(payload.get("messages"))]
     messages = [turn for turn in turns if turn is not None]
     while messages and messages[-1].role != "user":
         messages.pop()
@@ -190,12 +197,13 @@ def _conversation(payload: Mapping[str, Any]) -> Question | None:
 def _turn(message: Json) -> Message | None:
     role, content = _ROLES.get(str(message.get("role"))), message.get("content")
     if isinstance(content, list):
-        parts = [_object(part) for part in cast("list[object]", content)]
+        parts = [object_of(part) for part in cast("list[object]", content)]
         content = "\n".join(str(part["text"]) for part in parts if isinstance(part.get("text"), str))
     return Message(role, content) if role is not None and isinstance(content, str) and content.strip() else None
 
 
-def _object(value: object) -> Json:
+def object_of(value: object) -> Json:
+    """The value where it is an object, or else an empty one."""
     return cast("Json", value) if isinstance(value, dict) else {}
 
 
