@@ -6,6 +6,33 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+LITELLM: Sequence[str] = (
+    "litellm[proxy]==1.106.2",
+    "aiohttp==3.14.5",
+    "fastapi==0.165.0",
+    "httptools==0.9.0",  # not of its requirements: its server is to parse HTTP as fast as ours
+    "httpx==0.28.1",
+    "openai==2.54.0",
+    "orjson==3.13.0",
+    "pydantic==2.14.4",
+    "starlette==1.10.0",
+    "uvicorn==0.54.0",
+    "uvloop==0.23.0",
+)
+"""What `python_of("litellm", …)` needs for LiteLLM's proxy and for a guardrail in it."""
+
+LANGCHAIN: Sequence[str] = (
+    "langchain==1.5.2",
+    "langchain-core==1.8.3",
+    "langchain-openai==1.7.4",
+    "langchain-protocol==0.0.20",
+    "langgraph==1.2.24",
+    "openai==3.57.0",
+    "pydantic==2.14.4",
+    "aiohttp==3.14.5",  # ours, for a remote Aligner
+)
+"""What `python_of("langchain", …)` needs for an agent and for a chat model of an OpenAI-compatible server."""
+
 _FOLDER = Path(__file__).parents[1] / ".venvs"
 
 

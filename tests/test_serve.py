@@ -18,7 +18,8 @@ from proxies import Got, Proxied, ask, proxied
 
 from aligner.config import ServeConfig
 from aligner.errors import MisuseError
-from aligner.serve import check, new_id
+from aligner.serve import check
+from aligner.serving.door import new_id
 from aligner.testing import CORPUS, Entry, Upstream, always
 from aligner.testing.script import Script
 from aligner.testing.texts import PLAIN

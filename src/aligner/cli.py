@@ -20,6 +20,7 @@ from aligner.config import (
     DemoConfig,
     DoctorConfig,
     ExportConfig,
+    GrantConfig,
     ServeConfig,
     TrainConfig,
 )
@@ -42,6 +43,7 @@ COMMANDS: Mapping[str, Command] = {
     "correct": Command(CorrectConfig, "aligner.correct:correct_answers", "correct the answers of any model", "answers"),
     "convert": Command(ConvertConfig, "aligner.convert:convert", "turn known data formats into triples", "source"),
     "serve": Command(ServeConfig, "aligner.serve:serve", "correct the answers of any OpenAI-compatible server"),
+    "grant": Command(GrantConfig, "aligner.grant:grant", "make a key for a client of the proxy", "name"),
     "doctor": Command(DoctorConfig, "aligner.doctor:doctor", "examine any OpenAI-compatible endpoint", "url"),
     "export": Command(ExportConfig, "aligner.export:export", "make training data of what was logged", "database"),
     "demo": Command(DemoConfig, "aligner.demo:demo", "train and measure an Aligner in minutes, with no download"),

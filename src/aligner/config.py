@@ -148,6 +148,7 @@ class CorrectConfig:
 
 
 Mode = Literal["off", "shadow", "correct", "gate"]
+LogLevel = Literal["debug", "info", "warning", "error"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,15 +188,41 @@ class ServeConfig:
     waiting: int = 256
     """corrections that may wait"""
     largest_body: int = 10 * 2**20
-    """bytes of a request at the most"""
+    """bytes of a request whose answer is corrected, at the most"""
+    keys: Path | None = None
+    """file of the keys that let clients in, made by aligner grant; read again when it changes"""
+    rate: float = 0.0
+    """requests a minute from each client at the most; 0 is no limit"""
+    at_a_time: int = 512
+    """requests answered at a time; as many again wait for some seconds"""
+    hosts: tuple[str, ...] = ()
+    """names besides localhost by which clients without a key may call it"""
+    failures: int = 5
+    """failures in a row after which the upstream, or the Aligner, is left alone for a while; 0 is never"""
+    rest: float = 10.0
+    """seconds that it is left alone"""
+    drain: int = 30
+    """seconds to finish what was begun when the process is told to end"""
     log: str = ""
     """where corrections are logged: a SQLite file, or a URL such as postgresql://…; none without it"""
     log_content: Literal["off", "hash", "full"] = "off"
     """what the log holds of texts: nothing, their hashes, or themselves"""
     log_days: float | None = None
     """days after which a row is deleted"""
+    log_level: LogLevel = "warning"
+    """from which level on lines are written to standard error: one for each request at info"""
     device: Device = "auto"
     """where to decode"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrantConfig:
+    """aligner grant: a new key for a client of the proxy, printed once; the file keeps its hash."""
+
+    name: str
+    """whose key it is; a line taken out of the file takes the key back"""
+    keys: Path = Path("keys.txt")
+    """the file, which aligner serve reads by --keys"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

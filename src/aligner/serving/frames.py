@@ -8,7 +8,7 @@ from typing import Any, cast
 import orjson
 
 from aligner.events import EventReader
-from aligner.serving.wire import Json
+from aligner.serving.wire import Json, written
 
 _LINE_END = rb"(?:\r\n|\n|\r(?!\n))"
 _EVENT_END = re.compile(_LINE_END + _LINE_END)
@@ -68,7 +68,7 @@ class FrameReader:
 
 def frame_of(event: Mapping[str, Any]) -> bytes:
     """An event of our own."""
-    return b"data: " + orjson.dumps(event) + b"\n\n"
+    return b"data: " + written(event) + b"\n\n"
 
 
 def _frame(raw: bytes) -> Frame:

@@ -15,7 +15,6 @@ from aligner.serving.wire import WireError
 
 def rows_of(served: Served, headers: Headers, *, upstream: str, aligner: str, outcome: Outcome) -> Iterator[Logged]:
     """A row for each choice; the first has the id of the request, the others that and their number."""
-    key = dict(headers).get("authorization", "")
     for corrected in served.outcomes:
         question = corrected.question or ""
         messages = as_messages(question) if question else ()
@@ -23,7 +22,7 @@ def rows_of(served: Served, headers: Headers, *, upstream: str, aligner: str, ou
             id=served.id if corrected.index == 0 else f"{served.id}.{corrected.index}",
             created=time.time(),
             conversation=conversation_of(served.asked.payload, question, headers),
-            key_hash=_hash(key) if key else "",
+            key_hash=key_hash(headers),
             route=served.asked.route,
             mode=served.mode,
             upstream=upstream,
@@ -57,6 +56,12 @@ def conversation_of(payload: Mapping[str, Any], question: Question, headers: Hea
     return _hash(
         "\0".join([dict(headers).get("authorization", ""), *(_first(messages, r) for r in ("system", "user"))])
     )
+
+
+def key_hash(headers: Headers) -> str:
+    """What the log knows of a client's key."""
+    key = dict(headers).get("authorization", "")
+    return _hash(key) if key else ""
 
 
 def feedback_of(given: Mapping[str, Any]) -> Feedback:

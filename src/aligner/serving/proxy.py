@@ -2,16 +2,17 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import orjson
 
 from aligner.records import Question
+from aligner.serving.breaker import Breaker, BreakerOpenError, End
 from aligner.serving.client import EVENT_STREAM, Client
-from aligner.serving.engine import Engine, EngineFailure, Work
+from aligner.serving.engine import Cause, Engine, EngineFailure, Finished, Work
 from aligner.serving.frames import Frame, FrameReader
 from aligner.serving.replay import Correcting, CutShortError, replay
 from aligner.serving.served import Outcome, Policy, Served
@@ -26,11 +27,16 @@ from aligner.serving.wire import (
     index_of,
     skip_reason,
     with_answer,
+    written,
 )
 
 PATHS = {"chat": "/chat/completions", "completions": "/completions"}
 _PAID = (("x-should-retry", "false"),)
 """a client that tries again would pay the upstream again"""
+_SMALL = 2**20
+"""bytes of an answer that is passed on in one piece, where its length was told"""
+_BROKEN: frozenset[Cause] = frozenset({"timeout", "out_of_memory"})
+"""failures after which the Aligner is left alone; one that is down fails at once, and is back as soon as it is up"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,32 +48,51 @@ class Proxy:
     policy: Policy
     open_after: float
     heartbeat: float
+    breaker: Breaker = field(default_factory=Breaker)
+    """before the Aligner"""
 
     async def relay(
-        self, client: Client, method: str, path: str, headers: Headers, body: bytes | AsyncIterator[bytes] | None
+        self,
+        client: Client,
+        method: str,
+        path: str,
+        *,
+        headers: Headers,
+        body: bytes | AsyncIterator[bytes] | None,
+        told: Headers,
     ) -> None:
-        """Pass a request on, and its answer back, as they are."""
+        """Pass a request on, and its answer back, as they are; `told` are headers of our own."""
         async with self.upstream.send(method, path, headers, body) as reply:
-            await client.start(reply.status, reply.headers)
+            if reply.length is not None and reply.length <= _SMALL and method != "HEAD":
+                await client.answer(reply.status, [*reply.headers, *told], await _whole(reply))
+                return
+            await client.start(reply.status, [*reply.headers, *told])
             async for chunk in reply.chunks:
                 await client.write(chunk)
             await client.end()
 
-    async def shadow(self, client: Client, served: Served, headers: Headers, copy: list[bytes]) -> None:
+    async def off(self, client: Client, served: Served, headers: Headers) -> None:
+        """Pass the answer back as it is."""
+        asked = served.asked
+        path, told = PATHS[asked.route], served.headers
+        await self.relay(client, "POST", path, headers=headers, body=asked.body, told=told)
+
+    async def shadow(self, client: Client, served: Served, headers: Headers) -> None:
         """Pass the answer back at once, and keep a copy of one that `reflect` can correct."""
         asked = served.asked
+        served.ask()
         async with self.upstream.send("POST", PATHS[asked.route], headers, asked.body) as reply:
             await client.start(reply.status, [*reply.headers, *served.headers])
             async for chunk in reply.chunks:
                 if reply.status == 200:
-                    copy.append(chunk)
+                    served.copy.append(chunk)
                 await client.write(chunk)
             await client.end()
-        served.upstream_seconds = time.perf_counter() - served.started
+        served.answer()
 
-    async def reflect(self, served: Served, body: bytes) -> None:
+    async def reflect(self, served: Served) -> None:
         """Correct an answer that was sent already, for the log alone; one that is no answer is left out."""
-        asked, begun = served.asked, time.perf_counter()
+        asked, begun, body = served.asked, time.perf_counter(), b"".join(served.copy)
         if asked.streamed:
             reader = FrameReader(largest=len(body))
             choices = _gathered(asked, [*reader.add(body), *reader.rest()])
@@ -80,11 +105,16 @@ class Proxy:
         served.correct_seconds = time.perf_counter() - begun
 
     async def correct(self, client: Client, served: Served, headers: Headers) -> None:
-        """Send the answer in one piece, each of its choices corrected."""
+        """Send the answer as it was asked for, whole or piece by piece, each of its choices corrected."""
+        send = self._correct_stream if served.asked.streamed else self._correct_whole
+        await send(client, served, headers)
+
+    async def _correct_whole(self, client: Client, served: Served, headers: Headers) -> None:
         asked = served.asked
+        served.ask()
         async with self.upstream.send("POST", PATHS[asked.route], headers, asked.body) as reply:
             body = await _whole(reply)
-        served.upstream_seconds = time.perf_counter() - served.started
+        served.answer()
         if reply.status != 200:
             await client.answer(reply.status, [*reply.headers, *served.headers], body)
             return
@@ -98,14 +128,15 @@ class Proxy:
                 for choice, outcome in zip(choices, served.outcomes, strict=True)
             ]
             completion = {**completion, "choices": changed}
-            body = orjson.dumps(completion)
+            body = written(completion)
         if asked.aligner.get("report") is True:
-            body = orjson.dumps({**completion, "aligner": served.report})
+            body = written({**completion, "aligner": served.report})
         await client.answer(200, [*reply.headers, *served.headers], body)
 
-    async def correct_stream(self, client: Client, served: Served, headers: Headers) -> None:
-        """Send the answer piece by piece: comments while it is read and corrected, then what became of it."""
+    async def _correct_stream(self, client: Client, served: Served, headers: Headers) -> None:
+        """Comments while the answer is read and corrected, then what became of it."""
         asked = served.asked
+        served.ask()
         async with AsyncExitStack() as stack, client.kept_alive(self.heartbeat):
             sending = self.upstream.send("POST", PATHS[asked.route], headers, asked.body)
             entering = asyncio.create_task(stack.enter_async_context(sending))
@@ -130,7 +161,7 @@ class Proxy:
         asked, works = served.asked, dict[int, Work]()
         try:
             frames = [frame async for frame in self._read_ahead(asked, reply, works)]
-            served.upstream_seconds = time.perf_counter() - served.started
+            served.answer()
             begun = time.perf_counter()
             choices = _gathered(asked, frames)
             if not _is_whole(frames, choices):
@@ -202,7 +233,7 @@ class Proxy:
     async def _finish(self, asked: Asked, outcome: Outcome, work: Work, show: Callable[[str], None]) -> None:
         """The correction of one choice; after a failure the original, or WireError, as the policy says."""
         try:
-            async for item in work.finish(outcome.answer, stop=asked.stop, gate=self.policy.gate):
+            async for item in self._pieces(work.finish(outcome.answer, stop=asked.stop, gate=self.policy.gate)):
                 if isinstance(item, str):
                     show(item)
                 else:
@@ -223,6 +254,23 @@ class Proxy:
             outcome.text = outcome.answer
         if outcome.changed and asked.wants_json and not _is_json(outcome.text):
             outcome.text, outcome.skipped = outcome.answer, "json"
+
+    async def _pieces(self, pieces: AsyncGenerator[str | Finished, None]) -> AsyncIterator[str | Finished]:
+        """What the engine writes; raises EngineFailure also while it is left alone after failures in a row."""
+        try:
+            attempt = self.breaker.admit()
+        except BreakerOpenError as error:
+            raise EngineFailure("engine_down", f"the Aligner is {error}") from None
+        end: End = "neutral"
+        try:
+            async for item in pieces:
+                yield item
+            end = "good"
+        except EngineFailure as failure:
+            end = "bad" if failure.cause in _BROKEN else "neutral"
+            raise
+        finally:
+            attempt.settle(end)
 
 
 def question_of(value: object) -> Question:

@@ -58,9 +58,16 @@ class Served:
     mode: str
     asked: Asked
     started: float = field(default_factory=time.perf_counter)
+    """when the request came"""
+    asked_at: float = 0.0
+    """when it was passed on"""
     upstream_seconds: float = 0.0
     correct_seconds: float = 0.0
     outcomes: list[Outcome] = field(default_factory=list[Outcome])
+    copy: list[bytes] = field(default_factory=list[bytes])
+    """the answer as it was sent, where it is corrected afterwards"""
+    failure: str | None = None
+    """the code of the error that the client was told"""
 
     @property
     def headers(self) -> Headers:
@@ -76,6 +83,14 @@ class Served:
             "x-aligner-overhead-ms": f"{1000 * self.overhead:.1f}" if self.outcomes else "",
         }
         return [(name, value) for name, value in told.items() if value]
+
+    def ask(self) -> None:
+        """The upstream's time begins."""
+        self.asked_at = time.perf_counter()
+
+    def answer(self) -> None:
+        """The upstream has said all of it."""
+        self.upstream_seconds = time.perf_counter() - self.asked_at
 
     @property
     def overhead(self) -> float:

@@ -1,7 +1,7 @@
 """OpenAI's wire format, of which nothing but the text of answers is ever changed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
 import orjson
@@ -95,7 +95,21 @@ def read_request(route: Route, body: bytes) -> Asked:
     ours = whole.pop("aligner", None)
     if ours is not None and not isinstance(ours, dict):
         raise WireError(400, '"aligner" is not an object', "wrong_type", param="aligner")
-    return Asked(route, whole, cast("Json", ours or {}), body if ours is None else orjson.dumps(whole))
+    return Asked(route, whole, cast("Json", ours or {}), body if ours is None else _onward(whole))
+
+
+def renamed(asked: Asked, model: str) -> Asked:
+    """The request for a model of another name; raises WireError, 400."""
+    payload = {**asked.payload, "model": model}
+    return replace(asked, payload=payload, body=_onward(payload))
+
+
+def _onward(payload: Json) -> bytes:
+    # Deeper than some 250 levels, what was read cannot be written.
+    try:
+        return orjson.dumps(payload)
+    except TypeError:
+        raise WireError(400, "the request is nested too deeply", "invalid_json") from None
 
 
 def read_object(body: bytes) -> Json:
@@ -107,6 +121,15 @@ def read_object(body: bytes) -> Json:
     if not isinstance(found, dict):
         raise WireError(400, "the body is not a JSON object", "invalid_json")
     return cast("Json", found)
+
+
+def written(value: Mapping[str, Any]) -> bytes:
+    """The JSON of an answer or a chunk; raises WireError, 502, where it is nested more deeply than can be written."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        message = "the upstream's answer is nested too deeply"
+        raise WireError(502, message, "upstream_garbage", "upstream_error") from None
 
 
 def skip_reason(asked: Asked, choice: Json, *, truncated: bool, json: bool) -> str | None:

@@ -1,0 +1,85 @@
+"""Names of models that choose a mode: `raw/NAME` for the upstream's own answers, `aligned/NAME` for corrected ones."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, cast
+
+import orjson
+
+from aligner.config import Mode
+from aligner.serving.upstream import Headers, Upstream
+from aligner.serving.wire import Asked, WireError, renamed
+
+PREFIXES: Mapping[str, Mode] = {"aligned/": "correct", "raw/": "off"}
+_MOST_CALLERS = 1000
+"""whose lists of models are kept"""
+
+
+def resolve(asked: Asked, allowed: Collection[Mode]) -> tuple[Asked, Mode | None]:
+    """The request under the upstream's own name of the model, and the mode that its name chose."""
+    model = asked.payload.get("model")
+    for prefix, mode in PREFIXES.items():
+        if isinstance(model, str) and model.startswith(prefix) and mode in allowed:
+            return renamed(asked, model.removeprefix(prefix)), mode
+    return asked, None
+
+
+class Listed(NamedTuple):
+    """A list of models as the upstream gave it."""
+
+    at: float
+    headers: Headers
+    body: bytes
+
+
+@dataclass(slots=True)
+class Models:
+    """The upstream's list of models and their aliases, kept for a minute, and longer while the upstream is down."""
+
+    upstream: Upstream
+    allowed: Collection[Mode]
+    seconds: float = 60.0
+    _kept: OrderedDict[str, Listed] = field(default_factory=OrderedDict[str, Listed])
+
+    async def listed(self, headers: Headers) -> Listed | tuple[int, Headers, bytes]:
+        """The list for a client, or the upstream's own error; raises WireError where there is none."""
+        caller = dict(headers).get("authorization", "")
+        kept = self._kept.get(caller)
+        if kept is not None and time.monotonic() < kept.at + self.seconds:
+            return kept
+        try:
+            async with self.upstream.send("GET", "/models", headers, None) as reply:
+                body = b"".join([chunk async for chunk in reply.chunks])
+        except WireError:
+            if kept is not None:
+                return kept
+            raise
+        if reply.status != 200:
+            return kept if kept is not None and reply.status >= 500 else (reply.status, reply.headers, body)
+        self._kept[caller] = found = Listed(time.monotonic(), reply.headers, with_aliases(body, self.allowed))
+        while len(self._kept) > _MOST_CALLERS:
+            self._kept.popitem(last=False)
+        return found
+
+
+def with_aliases(body: bytes, allowed: Collection[Mode]) -> bytes:
+    """A list of models with the aliases of each behind them; anything else stays as it is."""
+    try:
+        whole: Any = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return body
+    if not isinstance(whole, dict) or not isinstance(cast("dict[str, Any]", whole).get("data"), list):
+        return body
+    listed = cast("list[Any]", whole["data"])
+    models = [
+        cast("dict[str, Any]", m) for m in listed if isinstance(m, dict) and isinstance(cast("Any", m).get("id"), str)
+    ]
+    return orjson.dumps({**whole, "data": [*listed, *_aliases(models, allowed)]})
+
+
+def _aliases(models: list[dict[str, Any]], allowed: Collection[Mode]) -> Iterator[dict[str, Any]]:
+    for prefix, mode in PREFIXES.items():
+        if mode in allowed:
+            yield from ({**model, "id": prefix + model["id"]} for model in models)
