@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from filelock import FileLock
+
 LITELLM: Sequence[str] = (
     "litellm[proxy]==1.106.2",
     "aiohttp==3.14.5",
@@ -43,11 +45,16 @@ def python_of(name: str, requirements: Sequence[str]) -> Path:
     """
     digest = hashlib.sha256("\n".join([sys.version, *requirements]).encode()).hexdigest()[:12]
     folder = _FOLDER / f"{name}-{digest}"
-    python, done = folder / "bin" / "python", folder / "done"
-    if not done.exists():
-        print(f"making an environment with {' '.join(requirements)}", file=sys.stderr, flush=True)
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements]
-        subprocess.run(pip, check=True, stdout=sys.stderr)
-        done.touch()
-    return python
+    _FOLDER.mkdir(exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "done").exists():
+            _make(folder, requirements)
+    return folder / "bin" / "python"
+
+
+def _make(folder: Path, requirements: Sequence[str]) -> None:
+    print(f"making an environment with {' '.join(requirements)}", file=sys.stderr, flush=True)
+    subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
+    pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, *requirements], check=True, stdout=sys.stderr)
+    (folder / "done").touch()

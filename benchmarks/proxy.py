@@ -32,7 +32,8 @@ from typing import NamedTuple, TypeVar
 
 import orjson
 import uvloop
-from proxy_arms import LITELLM, Arm, arms, litellm_python
+from environments import LITELLM
+from proxy_arms import Arm, arms, litellm_python
 from proxy_figures import Corrected, Round, figures, table
 from proxy_load import Answer, at_once, in_turn, side_by_side
 from proxy_upstream import CHUNKS
@@ -82,7 +83,7 @@ def main() -> None:
         measured = [runner.run(one_round(started, random.Random(number))) for number in range(rounds)]
         found = figures(measured, {name: arm.megabytes() for name, arm in started.items()})
     print(table(found), flush=True)
-    record("proxy", {"peer": f"litellm {LITELLM}", "rounds": rounds, **found})
+    record("proxy", {"peer": LITELLM[0], "rounds": rounds, **found})
 
 
 def _interrupt(_: int, __: object) -> None:

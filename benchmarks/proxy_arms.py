@@ -14,25 +14,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from environments import python_of
+from environments import LITELLM, python_of
 from proxy_load import in_turn
 from proxy_relay import UPSTREAM
 from proxy_upstream import MODEL
 
-LITELLM = "1.106.2"
-_REQUIREMENTS = (
-    f"litellm[proxy]=={LITELLM}",
-    "aiohttp==3.14.5",
-    "fastapi==0.165.0",
-    "httptools==0.9.0",  # not of its requirements: its server is to parse HTTP as fast as ours
-    "httpx==0.28.1",
-    "openai==2.54.0",
-    "orjson==3.13.0",
-    "pydantic==2.14.4",
-    "starlette==1.10.0",
-    "uvicorn==0.54.0",
-    "uvloop==0.23.0",
-)
 _HERE = Path(__file__).parent
 _SECONDS_TO_START = 120.0
 _SECONDS_TO_END = 10.0
@@ -68,7 +54,7 @@ class _Started(NamedTuple):
 
 def litellm_python() -> Path:
     """The Python of LiteLLM's environment, which is made first where there is none."""
-    return python_of("litellm", _REQUIREMENTS)
+    return python_of("litellm", LITELLM)
 
 
 @contextmanager

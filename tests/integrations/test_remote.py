@@ -197,5 +197,5 @@ def test_a_stream_of_chunks_is_the_answers_that_they_make(texts: list[list[str]]
 
 def test_a_package_that_is_missing_is_named_with_its_cure() -> None:
     """In one line."""
-    with pytest.raises(MissingExtraError, match=r"^no_such_package\.part needs an extra: pip install 'aligner-llm\[l"):
+    with pytest.raises(MissingExtraError, match=r"^no_such_package\.part is not installed: pip install 'langchain'"):
         imported("no_such_package.part", "langchain")

@@ -8,9 +8,9 @@ from typing import Any, cast
 from aligner.integrations.remote import Corrector, Said, corrector_of, imported
 from aligner.records import Exchange
 
-_agents: Any = imported("langchain.agents.middleware", "langchain")
-_messages: Any = imported("langchain_core.messages", "langchain")
-_runnables: Any = imported("langchain_core.runnables", "langchain")
+_agents: Any = imported("langchain.agents.middleware", "aligner-llm[langchain]")
+_messages: Any = imported("langchain_core.messages", "aligner-llm[langchain]")
+_runnables: Any = imported("langchain_core.runnables", "aligner-llm[langchain]")
 
 _FINISHES: Mapping[str, str] = {"max_tokens": "length", "MAX_TOKENS": "length", "end_turn": "stop", "STOP": "stop"}
 """What other vendors than OpenAI call it."""

@@ -141,14 +141,14 @@ class Said:
         return None if question is None or answer is None else Exchange(question, answer)
 
 
-def imported(module: str, extra: str) -> Any:
+def imported(module: str, package: str) -> Any:
     """A module of a package that is not one of ours; raises MissingExtraError where it is not installed."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] != module.partition(".")[0]:
             raise
-        raise MissingExtraError(f"{module} needs an extra: pip install 'aligner-llm[{extra}]'") from error
+        raise MissingExtraError(f"{module} is not installed: pip install '{package}'") from error
 
 
 def joined(deltas: Iterable[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:

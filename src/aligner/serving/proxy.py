@@ -75,7 +75,9 @@ class Proxy:
         """Pass the answer back as it is."""
         asked = served.asked
         path, told = PATHS[asked.route], served.headers
+        served.ask()
         await self.relay(client, "POST", path, headers=headers, body=asked.body, told=told)
+        served.answer()
 
     async def shadow(self, client: Client, served: Served, headers: Headers) -> None:
         """Pass the answer back at once, and keep a copy of one that `reflect` can correct."""
