@@ -20,6 +20,7 @@ from aligner.serving.log import CorrectionLog, LogOptions, open_log
 from aligner.serving.upstream import Upstream, Waits
 
 try:
+    import structlog
     import uvicorn
     from starlette.routing import Router
 
@@ -159,6 +160,7 @@ async def opened(
             log=log,
             metrics=Metrics(),
             traces=traces or open_traces(),
+            lines=structlog.get_logger(),
             admission=Admission(
                 keys, Rates(config.rate), Places(config.at_a_time), {*_LOOPBACK, config.host, *config.hosts}
             ),

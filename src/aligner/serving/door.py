@@ -12,7 +12,6 @@ from typing import Any, cast
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 import orjson
-import structlog
 from starlette.routing import Route as Path
 
 from aligner.config import Mode
@@ -106,6 +105,8 @@ class Door:
     log: CorrectionLog | None
     metrics: Metrics
     traces: Traces
+    lines: Any
+    """structlog's logger"""
     admission: Admission
 
     @property
@@ -252,7 +253,7 @@ class Door:
     def _note(self, served: Served, headers: Headers, outcome: Outcome, first: float | None) -> None:
         """Count a request, and log what was sent."""
         self.metrics.note(served, outcome, first)
-        tell(structlog.get_logger(), served, outcome)
+        tell(self.lines, served, outcome)
         if self.log is None:
             return
         aligner = self.proxy.engine.fingerprint
