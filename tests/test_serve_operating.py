@@ -129,6 +129,19 @@ def test_a_models_name_chooses_the_mode_where_the_operator_allows_it(rules: str)
     asyncio.run(run())
 
 
+@pytest.mark.parametrize(("others", "statuses"), [("relay", [200, 404, 200]), ("refuse", [404, 404, 200])])
+def test_other_routes_are_reached_as_the_operator_says(others: str, statuses: list[int]) -> None:
+    """The list of models always; and no spelling of a corrected route gets round the correction."""
+
+    async def run() -> list[int]:
+        async with proxied(others=others) as proxy, aiohttp.ClientSession() as session:
+            paths = ("embeddings", "chat/completions/")
+            found = [(await ask(session, f"{proxy.url}/v1/{path}", chat())).status for path in paths]
+            return [*found, (await got(f"{proxy.url}/v1/models")).status]
+
+    assert asyncio.run(run()) == statuses
+
+
 def test_an_upstream_that_fails_again_and_again_is_left_alone_for_a_while() -> None:
     """Clients are told at once when to come again; then one attempt finds it well."""
     scripts = [Script(status=503)] * 2
@@ -186,6 +199,7 @@ def test_spans_tell_the_times_and_no_text(rules: str) -> None:
     found = {span.name: span for span in spans.get_finished_spans()}
     whole = found["chat unchanged"]
     assert whole.parent is not None
+    assert whole.context is not None
     assert (f"{whole.context.trace_id:032x}", f"{whole.parent.span_id:016x}") == (trace, caller)
     assert onward == f"00-{trace}-{whole.context.span_id:016x}-01"
     own = whole.context.span_id

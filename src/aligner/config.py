@@ -175,6 +175,8 @@ class ServeConfig:
     """answers that the upstream cut off at its limit"""
     json: Literal["pass", "correct"] = "pass"
     """answers that must be JSON"""
+    others: Literal["relay", "refuse"] = "relay"
+    """the upstream's other routes, whose answers are never corrected"""
     heartbeat: float = 10.0
     """seconds without a chunk after which a comment keeps a stream alive"""
     open_after: float = 5.0

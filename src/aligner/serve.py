@@ -154,6 +154,7 @@ async def opened(
             mode=config.mode,
             allow=config.allow,
             largest_body=config.largest_body,
+            relays=config.others == "relay",
             modes=_modes(proxy, config.gate),
             proxy=proxy,
             models=Models(upstream, [mode for mode in PREFIXES.values() if mode in config.allow]),

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import time
+import traceback
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -99,6 +100,8 @@ class Door:
     mode: Mode
     allow: Collection[Mode]
     largest_body: int
+    relays: bool
+    """whether the upstream's other routes are reached"""
     modes: Mapping[Mode, Answering]
     proxy: Proxy
     models: Models
@@ -123,7 +126,8 @@ class Door:
             Path("/v1/aligner/feedback", self._at(self.feedback), methods=["POST"]),
             Path("/v1/aligner/{path:path}", self._at(self.unknown)),
             Path("/v1/models", self._at(self.list_models), methods=["GET"]),
-            Path("/v1/{path:path}", self._at(self.relay)),
+            Path("/v1/models/{id:path}", self._at(self.relay), methods=["GET"]),
+            Path("/v1/{path:path}", self._at(self.relay if self.relays else self.unknown)),
             Path("/{path:path}", self.elsewhere),
         ]
 
@@ -289,10 +293,16 @@ class Door:
 def below(raw: bytes) -> str:
     """The path below /v1 as the client wrote it; raises WireError, 404, for one that would lead out of there."""
     segments = unquote_to_bytes(raw).split(b"/")
-    # Servers that merge slashes would find a route of ours behind two of them.
-    if not raw.startswith(b"/v1/") or b"//" in raw or b"." in segments or b".." in segments:
+    # Servers that merge slashes, or drop the last, would find a route of ours there, and answer uncorrected.
+    if not raw.startswith(b"/v1/") or b"//" in raw or b"." in segments or b".." in segments or _is_ours(segments):
         raise WireError(404, "there is no such path", "not_found")
     return quote(raw.removeprefix(b"/v1"), safe=_PLAIN)
+
+
+def _is_ours(segments: list[bytes]) -> bool:
+    return (
+        b"/".join(segments).rstrip(b"/").lower() in (b"/v1/chat/completions", b"/v1/completions") and not segments[-1]
+    )
 
 
 def new_id() -> str:
@@ -326,7 +336,10 @@ def _told(problem: Exception) -> WireError:
         return error
     if isinstance(problem, StoreError):
         return WireError(503, "the log cannot be reached just now", "log_unavailable", "server_error")
-    logging.getLogger("aligner").error("a request failed", exc_info=problem)
+    # The words of an exception may quote a text.
+    frames = traceback.extract_tb(problem.__traceback__)
+    places = ", ".join(f"{frame.filename.rpartition(os.sep)[2]}:{frame.lineno}" for frame in frames)
+    logging.getLogger("aligner").error("a request failed: %s at %s", type(problem).__name__, places)
     return WireError(500, "the proxy failed", "internal_error", "server_error")
 
 
