@@ -16,8 +16,8 @@ Failing = Literal["open", "closed"]
 class UncorrectedError(ModelError):
     """An answer that could not be corrected, and may not be sent as it is."""
 
-    # What LiteLLM answers with. The upstream was paid, and clients try again on 503, even where a header says not to:
-    # of an error in a stream LiteLLM drops the headers.
+    # What LiteLLM answers with. The upstream was paid; with 503, and a header that says not to try again, the client of
+    # a stream still asked it three times.
     status_code = 424
 
 

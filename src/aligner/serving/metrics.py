@@ -39,7 +39,9 @@ class Metrics:
         """Count a request that came to its end, and when the first of its answer was sent."""
         self._requests.labels(served.asked.route, served.mode, outcome).inc()
         for corrected in served.outcomes:
-            self._note_choice(corrected)
+            # Of what was cancelled nothing became.
+            if corrected.finished or corrected.skipped or corrected.bypass:
+                self._note_choice(corrected)
         if first is not None:
             self._first.observe(first - served.started)
         if served.outcomes:
