@@ -47,6 +47,7 @@ def test_serving_goes_on_while_the_log_is_locked(tmp_path: Path) -> None:
     within(law)
 
 
+@pytest.mark.slow
 def test_serving_goes_on_while_the_disk_is_full(tmp_path: Path) -> None:
     """What can neither be written nor wait is counted as lost, and once there is room, rows are written again."""
     log, room = tmp_path / "log.db", 4 * 2**20
@@ -195,6 +196,7 @@ def test_killed_it_breaks_connections_and_loses_no_row_but_the_last_ones(tmp_pat
     within(law)
 
 
+@pytest.mark.slow
 def test_after_a_kill_the_same_log_goes_on(tmp_path: Path) -> None:
     """A proxy that is started after kill -9 writes into the same file, beside what was there."""
     log = str(tmp_path / "log.db")

@@ -291,7 +291,10 @@ OTHER = PLAIN.replace("Paris", "Lutetia")
 @pytest.mark.parametrize(("profile", "opens"), SLOW)
 @pytest.mark.parametrize(
     ("text", "agrees"),
-    [pytest.param(PLAIN, True, id="same"), pytest.param(OTHER, False, id="other", marks=pytest.mark.slow)],
+    [
+        pytest.param(PLAIN, True, id="same", marks=pytest.mark.slow),
+        pytest.param(OTHER, False, id="other", marks=pytest.mark.slow),
+    ],
 )
 def test_an_engine_killed_while_it_writes_leaves_whole_answers(
     profile: str, opens: bool, text: str, agrees: bool

@@ -123,11 +123,12 @@ def judge(reply: Reply, sent: Script | None = None) -> None:
 
 
 def judge_stream(reply: Reply, sent: Script) -> None:
-    """A stream that the proxy has made ends with [DONE], unless its upstream ended it well and without that."""
+    """A stream of the proxy has its [DONE], unless its upstream ended it well and without that."""
     if reply.status == 200 and reply.headers.get("content-type", "").startswith("text/event-stream"):
         tail = reply.body.rstrip()
         ended_without = sent.ending == "end" and not sent.body.rstrip().endswith(b"[DONE]")
-        assert tail.endswith(b"[DONE]") or ended_without, reply
+        # What an upstream sends behind its own [DONE] is passed on; clients have stopped reading.
+        assert b"[DONE]" in tail or ended_without, reply
 
 
 @SHORT

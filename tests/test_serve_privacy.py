@@ -159,6 +159,7 @@ def test_the_scan_finds_what_is_there(tmp_path: Path) -> None:
     assert found_in(log.read_bytes()) == [PROMPT.encode(), ANSWER.encode()]
 
 
+@pytest.mark.slow
 def test_a_database_that_fails_is_told_without_what_it_was_to_hold(tmp_path: Path) -> None:
     """While the log cannot be written, the lines that say so, and the errors of its routes, hold no secret."""
     log = tmp_path / "log.db"

@@ -185,6 +185,7 @@ def _policy(config: ServeConfig) -> Policy:
     return Policy(
         truncated=config.truncated == "correct",
         json=config.json == "correct",
+        broken=config.profile == "helpful",
         fails_open=FAILS_OPEN[config.profile].__getitem__,
     )
 

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from aligner.config import Device
 from aligner.errors import unknown
+from aligner.models.pieces import StopCutter
 from aligner.models.rules import Rules, read_rules
 from aligner.records import Completion, Exchange, SamplingParams
 
@@ -48,13 +49,20 @@ class RulesWriter:
         self, exchanges: Sequence[Exchange], sampling: SamplingParams, *, batch: int = 64, doubt: bool = False
     ) -> list[Completion]:
         """The answers, rewritten."""
-        return [Completion(self.rules.rewrite(exchange.answer)) for exchange in exchanges]
+        return [Completion(self._rewritten(exchange.answer, sampling)) for exchange in exchanges]
 
     def stream(self, exchange: Exchange, sampling: SamplingParams) -> Generator[str, None, Completion]:
         """The answer, rewritten, in one piece."""
-        completion = Completion(self.rules.rewrite(exchange.answer))
+        completion = Completion(self._rewritten(exchange.answer, sampling))
         yield completion.text
         return completion
+
+    def _rewritten(self, answer: str, sampling: SamplingParams) -> str:
+        text = self.rules.rewrite(answer)
+        if text == answer:
+            return answer
+        cutter = StopCutter(sampling.stop)
+        return cutter.add(text) + cutter.rest()
 
 
 def _echo(_: str, __: Device) -> Writer:

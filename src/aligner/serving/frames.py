@@ -37,6 +37,9 @@ class Frame:
         return self.event is not None and bool(self.event.get("error")) and not self.event.get("choices")
 
 
+END = Frame(b"data: [DONE]\n\n", "[DONE]", None)
+
+
 class FrameReader:
     """Cuts bytes that come in any chunks into frames; put together again they are the bytes."""
 

@@ -13,7 +13,7 @@ from aligner.records import Question
 from aligner.serving.breaker import Breaker, BreakerOpenError, End
 from aligner.serving.client import EVENT_STREAM, Client
 from aligner.serving.engine import Cause, Engine, EngineFailure, Finished, Work
-from aligner.serving.frames import Frame, FrameReader
+from aligner.serving.frames import END, Frame, FrameReader
 from aligner.serving.replay import Correcting, CutShortError, replay
 from aligner.serving.served import Outcome, Policy, Served
 from aligner.serving.upstream import Headers, Reply, Upstream
@@ -26,6 +26,7 @@ from aligner.serving.wire import (
     delta_of,
     index_of,
     skip_reason,
+    split_reasoning,
     with_answer,
     written,
 )
@@ -126,7 +127,7 @@ class Proxy:
         served.correct_seconds = time.perf_counter() - begun
         if any(outcome.changed for outcome in served.outcomes):
             changed = [
-                with_answer(asked.route, choice, outcome.text) if outcome.changed else choice
+                with_answer(asked.route, choice, outcome.thought + outcome.text) if outcome.changed else choice
                 for choice, outcome in zip(choices, served.outcomes, strict=True)
             ]
             completion = {**completion, "choices": changed}
@@ -152,7 +153,9 @@ class Proxy:
             if reply.status != 200 and not client.started:
                 await client.answer(reply.status, [*reply.headers, *served.headers], await _whole(reply))
                 return
-            if reply.status != 200 or reply.content_type != "text/event-stream":
+            if reply.status != 200:
+                raise _late(reply.status, await _whole(reply))
+            if reply.content_type != "text/event-stream":
                 raise WireError(502, "the upstream does not stream", "upstream_garbage", "upstream_error")
             if not client.started:
                 kept = [(n, v) for n, v in reply.headers if n not in dict(EVENT_STREAM)]
@@ -167,7 +170,7 @@ class Proxy:
             begun = time.perf_counter()
             choices = _gathered(asked, frames)
             if not _is_whole(frames, choices):
-                await client.end(_broken_off(frames))
+                await client.end(_broken_off(frames if self.policy.broken else [f for f in frames if f.is_error]))
                 return
             await self._replay(client, served, frames, choices, works)
             served.correct_seconds = time.perf_counter() - begun
@@ -197,7 +200,7 @@ class Proxy:
     ) -> None:
         asked = served.asked
         served.outcomes = [self._begun(asked, choice) for choice in choices]
-        states = {o.index: Correcting(o.answer) for o in served.outcomes if o.skipped is None}
+        states = {o.index: Correcting(o.thought + o.answer, o.thought) for o in served.outcomes if o.skipped is None}
         async with asyncio.TaskGroup() as group:
             for outcome in served.outcomes:
                 if (state := states.get(outcome.index)) is not None:
@@ -213,7 +216,7 @@ class Proxy:
     async def _follow(self, asked: Asked, outcome: Outcome, state: Correcting, work: Work) -> None:
         """Take over what the engine writes for one choice."""
         await self._finish(asked, outcome, work, state.add)
-        state.end(outcome.text)
+        state.end(outcome.thought + outcome.text)
 
     async def _outcome(self, asked: Asked, choice: Json) -> Outcome:
         """One choice, corrected if it can be."""
@@ -229,8 +232,10 @@ class Proxy:
     def _begun(self, asked: Asked, choice: Json) -> Outcome:
         policy, index = self.policy, index_of(choice)
         reason = skip_reason(asked, choice, truncated=policy.truncated, json=policy.json)
-        answer = answer_of(asked.route, choice) or ""
-        return Outcome(index, asked.question(index), answer, answer, skipped=reason)
+        thought, answer = split_reasoning(answer_of(asked.route, choice) or "")
+        if reason is None and not answer.strip():
+            reason = "empty"
+        return Outcome(index, asked.question(index), answer, answer, thought, skipped=reason)
 
     async def _finish(self, asked: Asked, outcome: Outcome, work: Work, show: Callable[[str], None]) -> None:
         """The correction of one choice; after a failure the original, or WireError, as the policy says."""
@@ -297,16 +302,29 @@ async def _whole(reply: Reply) -> bytes:
 
 
 async def _frames(reply: Reply) -> AsyncIterator[Frame]:
-    reader = FrameReader()
+    """The frames of a stream; one that breaks off behind whole answers gets the end that it lacks."""
+    reader, ended = FrameReader(), False
     try:
         async for chunk in reply.chunks:
             for frame in reader.add(chunk):
+                ended = ended or frame.is_end
                 yield frame
     except (WireError, ValueError):
-        # What came is sent on, and then that it was cut off.
+        if not ended:
+            yield END
         return
     for frame in reader.rest():
         yield frame
+
+
+def _late(status: int, body: bytes) -> WireError:
+    """The upstream's own error, for a stream whose status was sent before."""
+    try:
+        said: object = orjson.loads(body)["error"]
+        told: Json = cast("Json", said) if isinstance(said, dict) else {"message": said}
+        return WireError(status, str(told["message"]), told.get("code"), told.get("type") or "upstream_error")
+    except (orjson.JSONDecodeError, LookupError, TypeError):
+        return WireError(502, f"the upstream answered with status {status}", "upstream_failed", "upstream_error")
 
 
 def _completion(body: bytes) -> Json:
@@ -356,7 +374,9 @@ def _broken_off(frames: Sequence[Frame]) -> bytes:
     sent: list[bytes] = []
     error = WireError(502, "the upstream's answer was cut off", "upstream_cut", "upstream_error").frame
     for frame in frames:
-        if not frame.is_end and not frame.is_error:
+        # A client stops reading at an event that it does not understand, and would not see the error.
+        is_garbage = frame.data is not None and frame.event is None
+        if not is_garbage and not frame.is_error:
             sent.append(frame.raw)
         elif frame.is_error:
             said = (frame.event or {})["error"]

@@ -20,6 +20,8 @@ class Policy:
     """whether answers that were cut off are corrected"""
     json: bool = False
     """whether answers that must be JSON are corrected"""
+    broken: bool = True
+    """whether what came of an answer that broke off is sent, before the error"""
     fails_open: Callable[[str], bool] = lambda _: True
     """whether the original is sent after a failure of that cause, and not an error"""
 
@@ -32,6 +34,8 @@ class Outcome:
     question: Question | None
     answer: str
     text: str
+    thought: str = ""
+    """reasoning before the answer, which stays as it is"""
     skipped: str | None = None
     bypass: str | None = None
     """the failure after which the original was sent"""

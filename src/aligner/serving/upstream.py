@@ -37,6 +37,8 @@ _SECONDS_IDLE = 4.0
 """after which a connection is not used again: many servers close theirs after 5, also under a request on its way"""
 _NOT_RETURNED = _HOP_BY_HOP | {"content-length", "content-encoding", "set-cookie", "date", "server"}
 _OURS = "x-aligner-"
+_THEIRS: Headers = [("x-aligner-origin", "upstream")]
+"""of an error that is the upstream's own"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +116,7 @@ class Upstream:
                 raise _garbage("the upstream's answer has no status of HTTP")
             yield Reply(
                 response.status,
-                _returned(response.headers),
+                [*_returned(response.headers), *(_THEIRS if response.status >= 400 else ())],
                 response.content_type,
                 response.content_length,
                 self._chunks(response, attempt),

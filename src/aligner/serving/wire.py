@@ -172,6 +172,15 @@ def answer_of(route: Route, choice: Mapping[str, Any]) -> str | None:
     return content if isinstance(content, str) else None
 
 
+def split_reasoning(text: str) -> tuple[str, str]:
+    """What a model thought aloud between <think> signs, which is no answer, and the answer behind it."""
+    if not text.lstrip().startswith("<think>"):
+        return "", text
+    thought, sign, rest = text.partition("</think>")
+    answer = rest.lstrip()
+    return thought + sign + rest[: len(rest) - len(answer)], answer
+
+
 def with_answer(route: Route, choice: Json, text: str) -> Json:
     """The choice with another text; the log-probabilities and notes of the old one go with it."""
     changed = {**choice, "logprobs": None} if "logprobs" in choice else dict(choice)
