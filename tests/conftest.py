@@ -31,6 +31,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.realdata)
 
 
+@pytest.fixture(params=["sync", "async"])
+def caller(request: pytest.FixtureRequest) -> object:
+    """Each kind of the official client of OpenAI, which takes seconds to import."""
+    from openai_callers import CALLERS
+
+    return CALLERS[request.param]
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder that ALIGNER_REAL_DATA names; the test is skipped where the variable is not set."""

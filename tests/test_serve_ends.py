@@ -165,7 +165,7 @@ def test_told_to_end_while_it_starts_it_ends(tmp_path: Path) -> None:
             engine = await engine_of(process.pid)
             process.terminate()
             async with asyncio.timeout(30):
-                await process.wait()
+                assert await process.wait() == 0
             await until(lambda: not Path(f"/proc/{engine}").exists())
 
     within(law)

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 from fuzzing import Fuzzed
-from openai_callers import CALLERS, CHAT, MESSAGES, TEXT, Caller
+from openai_callers import CHAT, MESSAGES, TEXT, Caller
 from openai_served import RULES, SAYING_MORE, TOOLS, asked, chat, corrected, of_choices, plain, served, text_of
 from proxies import Proxied
 
@@ -31,11 +31,6 @@ def proxy(shared: Fuzzed) -> Generator[Proxied]:
     shared.box[0] = by_model({**SCRIPTS, **SAYING_MORE})
     yield shared.proxy
     assert not shared.unforeseen()
-
-
-@pytest.fixture(params=CALLERS)
-def caller(request: pytest.FixtureRequest) -> Caller:
-    return CALLERS[request.param]
 
 
 # Framing

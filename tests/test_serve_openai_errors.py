@@ -8,7 +8,7 @@ from typing import Any
 import openai
 import pytest
 from fuzzing import Fuzzed, fuzzed
-from openai_callers import CALLERS, CHAT, MESSAGES, TEXT, Caller, attempts
+from openai_callers import CHAT, MESSAGES, TEXT, Caller, attempts
 from proxies import Proxied
 
 from aligner.testing import Script, always, texts
@@ -29,11 +29,6 @@ def proxy(shared: Fuzzed) -> Generator[Proxied]:
     shared.by_model()
     yield shared.proxy
     assert not shared.unforeseen()
-
-
-@pytest.fixture(params=CALLERS)
-def caller(request: pytest.FixtureRequest) -> Caller:
-    return CALLERS[request.param]
 
 
 def chat(model: str = "unchanged", **fields: Any) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from collections.abc import Generator, Iterator
 
 import pytest
 from fuzzing import Fuzzed
-from openai_callers import CALLERS, CHAT, MESSAGES, Caller
+from openai_callers import CHAT, MESSAGES, Caller
 from openai_served import SAYING_MORE, asked, chat, corrected, served
 from proxies import Proxied
 
@@ -26,11 +26,6 @@ def proxy(shared: Fuzzed) -> Generator[Proxied]:
     shared.box[0] = by_model({**SCRIPTS, **SAYING_MORE})
     yield shared.proxy
     assert not shared.unforeseen()
-
-
-@pytest.fixture(params=CALLERS)
-def caller(request: pytest.FixtureRequest) -> Caller:
-    return CALLERS[request.param]
 
 
 def test_what_nobody_knows_goes_both_ways(proxy: Proxied, caller: Caller) -> None:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import openai
 import pytest
 from environments import python_of
-from openai_callers import CALLERS, CHAT, TEXT, Caller, attempts
+from openai_callers import CHAT, TEXT, Caller, attempts
 
 from aligner.correct import Aligner
 from aligner.correcting.writers import shipped
@@ -82,11 +82,6 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
         listens = r"(http://[\d.]+:\d+)/v1 answers for"
         with program((*ours, "--device", "cpu"), folder / "proxy.txt", listens, {}) as proxy:
             yield Pair(upstream, proxy)
-
-
-@pytest.fixture(params=CALLERS)
-def caller(request: pytest.FixtureRequest) -> Caller:
-    return CALLERS[request.param]
 
 
 def chat(question: str = "How do I boil an egg?", **fields: Any) -> dict[str, Any]:

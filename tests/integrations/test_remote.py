@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from proxies import proxied
 
 from aligner.errors import MissingExtraError, MisuseError, ModelError
-from aligner.integrations.remote import Corrector, RemoteAligner, Said, corrector_of, imported, joined
+from aligner.integrations.remote import Corrector, RemoteAligner, Said, corrector_of, imported
 from aligner.records import Correction, Message, apply_edits
+from aligner.serving.wire import joined
 from aligner.testing import serving
 from aligner.testing.script import always, json_body, refusal
 from aligner.testing.upstream import Upstream

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, cast
 
 from aligner.errors import MisuseError, ModelError
-from aligner.integrations.remote import Corrector, Said, corrector_of, imported, joined
+from aligner.integrations.remote import Corrector, Said, corrector_of, imported
+from aligner.serving.wire import joined
 
 _guardrail: Any = imported("litellm.integrations.custom_guardrail", "litellm")
 

@@ -6,7 +6,7 @@ Imports nothing heavy: a program that only talks to `aligner serve` needs aiohtt
 import asyncio
 import http.client
 import importlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 from urllib.parse import urlsplit
@@ -15,7 +15,7 @@ import orjson
 
 from aligner.errors import MissingExtraError, MisuseError, ModelError
 from aligner.records import Correction, Edit, Exchange, Question, as_messages
-from aligner.serving.wire import Asked, answer_of, skip_reason
+from aligner.serving.wire import Asked, answer_of, object_in, skip_reason
 
 
 class Corrector(Protocol):
@@ -94,7 +94,7 @@ class RemoteAligner:
         return ModelError(f"{self._place}: {str(error) or 'no answer in time'} (is `aligner serve` running there?)")
 
     def _read(self, exchange: Exchange, status: int, body: bytes) -> Correction:
-        found = _object(body)
+        found = object_in(body)
         if status != 200:
             said = cast("Mapping[str, Any]", found.get("error") or {}).get("message") or f"status {status}"
             # A question that is too long is the answer's own trouble; a wrong key or path is the operator's.
@@ -151,30 +151,6 @@ def imported(module: str, package: str) -> Any:
         raise MissingExtraError(f"{module} is not installed: pip install '{package}'") from error
 
 
-def joined(deltas: Iterable[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-    """The choices of a stream, in their order, from the choices of its chunks; and no tool calls but the last."""
-    found: dict[int, dict[str, Any]] = {}
-    for part in deltas:
-        index, delta = part.get("index") or 0, cast("Mapping[str, Any]", part.get("delta") or {})
-        choice = found.setdefault(index, {"index": index, "message": {}, "finish_reason": None})
-        message = choice["message"]
-        for name, value in delta.items():
-            if isinstance(value, str) and name != "role":
-                message[name] = message.get(name, "") + value
-            elif value is not None:
-                message[name] = value
-        choice["finish_reason"] = part.get("finish_reason") or choice["finish_reason"]
-    return [found[index] for index in sorted(found)]
-
-
 def _body(question: Question, answer: str) -> bytes:
     turns = [{"role": message.role, "content": message.content} for message in as_messages(question)]
     return orjson.dumps({"messages": turns, "answer": answer})
-
-
-def _object(body: bytes) -> dict[str, Any]:
-    try:
-        found: object = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return {}
-    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}

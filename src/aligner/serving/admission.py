@@ -37,8 +37,10 @@ class Keys:
     file: Path | None = None
     _hashes: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     _read: int = -1
+    _operators: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
+        self._operators = digest_of(self.operator)
         self._refresh()
 
     @property
@@ -48,7 +50,7 @@ class Keys:
 
     def caller(self, authorization: str) -> Caller:
         """Who sent a header; raises WireError, 401, for a key that is missing or unknown."""
-        given = hashlib.sha256(authorization.removeprefix("Bearer ").encode()).hexdigest()
+        given = digest_of(authorization.removeprefix("Bearer "))
         if not self.are_needed:
             return Caller(given, is_operator=True)
         self._refresh()
@@ -57,7 +59,7 @@ class Keys:
         for digest, name in self._hashes.items():
             if hmac.compare_digest(given, digest):
                 found = Caller(name)
-        if self.operator and hmac.compare_digest(given, hashlib.sha256(self.operator.encode()).hexdigest()):
+        if self.operator and hmac.compare_digest(given, self._operators):
             found = Caller("operator", is_operator=True)
         if found is None or not authorization.startswith("Bearer "):
             raise WireError(401, "the key is missing or wrong", "invalid_api_key")
@@ -73,6 +75,16 @@ class Keys:
                 self._hashes, self._read = read_keys(self.file), changed
         except (OSError, MisuseError):
             self._hashes, self._read = {}, -1
+
+
+def digest_of(key: str) -> str:
+    """What is kept of a key: its SHA-256. Keys are long and random, so that none can be guessed from it."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def line_of(name: str, key: str) -> str:
+    """The line of a key in a file of keys."""
+    return f"{name} sha256:{digest_of(key)}\n"
 
 
 def read_keys(path: Path) -> Mapping[str, str]:

@@ -4,13 +4,13 @@ import time
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import orjson
 
 from aligner.config import Mode
 from aligner.serving.upstream import Headers, Upstream
-from aligner.serving.wire import Asked, WireError, renamed
+from aligner.serving.wire import Asked, Json, WireError, object_in, object_of, renamed
 
 PREFIXES: Mapping[str, Mode] = {"aligned/": "correct", "raw/": "off"}
 _MOST_CALLERS = 1000
@@ -27,9 +27,10 @@ def resolve(asked: Asked, allowed: Collection[Mode]) -> tuple[Asked, Mode | None
 
 
 class Listed(NamedTuple):
-    """A list of models as the upstream gave it."""
+    """What the upstream said when it was asked for its models, and when."""
 
     at: float
+    status: int
     headers: Headers
     body: bytes
 
@@ -43,43 +44,43 @@ class Models:
     seconds: float = 60.0
     _kept: OrderedDict[str, Listed] = field(default_factory=OrderedDict[str, Listed])
 
-    async def listed(self, headers: Headers) -> Listed | tuple[int, Headers, bytes]:
+    async def listed(self, headers: Headers) -> Listed:
         """The list for a client, or the upstream's own error; raises WireError where there is none."""
         caller = dict(headers).get("authorization", "")
         kept = self._kept.get(caller)
         if kept is not None and time.monotonic() < kept.at + self.seconds:
             return kept
         try:
-            async with self.upstream.send("GET", "/models", headers, None) as reply:
-                body = b"".join([chunk async for chunk in reply.chunks])
+            found = await self._asked(headers)
         except WireError:
-            if kept is not None:
-                return kept
-            raise
-        if reply.status != 200:
-            return kept if kept is not None and reply.status >= 500 else (reply.status, reply.headers, body)
-        self._kept[caller] = found = Listed(time.monotonic(), reply.headers, with_aliases(body, self.allowed))
-        while len(self._kept) > _MOST_CALLERS:
+            if kept is None:
+                raise
+            return kept
+        if found.status >= 500 and kept is not None:
+            return kept
+        if found.status == 200:
+            self._kept[caller] = found
+        if len(self._kept) > _MOST_CALLERS:
             self._kept.popitem(last=False)
         return found
+
+    async def _asked(self, headers: Headers) -> Listed:
+        async with self.upstream.send("GET", "/models", headers, None) as reply:
+            body = b"".join([chunk async for chunk in reply.chunks])
+        listed = with_aliases(body, self.allowed) if reply.status == 200 else body
+        return Listed(time.monotonic(), reply.status, reply.headers, listed)
 
 
 def with_aliases(body: bytes, allowed: Collection[Mode]) -> bytes:
     """A list of models with the aliases of each behind them; anything else stays as it is."""
-    try:
-        whole: Any = orjson.loads(body)
-    except orjson.JSONDecodeError:
+    whole = object_in(body)
+    if not isinstance(listed := whole.get("data"), list):
         return body
-    if not isinstance(whole, dict) or not isinstance(cast("dict[str, Any]", whole).get("data"), list):
-        return body
-    listed = cast("list[Any]", whole["data"])
-    models = [
-        cast("dict[str, Any]", m) for m in listed if isinstance(m, dict) and isinstance(cast("Any", m).get("id"), str)
-    ]
+    models = [model for model in map(object_of, cast("list[object]", listed)) if isinstance(model.get("id"), str)]
     return orjson.dumps({**whole, "data": [*listed, *_aliases(models, allowed)]})
 
 
-def _aliases(models: list[dict[str, Any]], allowed: Collection[Mode]) -> Iterator[dict[str, Any]]:
+def _aliases(models: list[Json], allowed: Collection[Mode]) -> Iterator[Json]:
     for prefix, mode in PREFIXES.items():
         if mode in allowed:
             yield from ({**model, "id": prefix + model["id"]} for model in models)

@@ -17,7 +17,7 @@ from starlette.routing import Route as Path
 
 from aligner.config import Mode
 from aligner.serving.admission import Caller, Keys, Places, Rates
-from aligner.serving.aliases import Listed, Models, resolve
+from aligner.serving.aliases import Models, resolve
 from aligner.serving.client import JSON, Client, Incoming, Receive, Send, read_body, while_connected
 from aligner.serving.database import StoreError
 from aligner.serving.engine import EngineFailure
@@ -26,7 +26,7 @@ from aligner.serving.lines import tell
 from aligner.serving.log import CorrectionLog
 from aligner.serving.logged import Outcome
 from aligner.serving.metrics import CONTENT_TYPE, Metrics
-from aligner.serving.proxy import Proxy, error_of, question_of
+from aligner.serving.proxy import PATHS, Proxy, error_of, question_of
 from aligner.serving.served import Served
 from aligner.serving.traces import Traces
 from aligner.serving.upstream import Headers
@@ -37,6 +37,7 @@ Handler = Callable[[Scope, Receive, Client], Awaitable[None]]
 Answering = Callable[[Client, Served, Headers], Awaitable[None]]
 _PLAIN = "/%:@!$&'()*+,;=-._~?"
 """signs of a URL that stay as they are"""
+_OURS_WITH_A_SLASH = tuple(f"/v1{path}/".encode() for path in PATHS.values())
 _ENDING = WireError(
     503, "the proxy is told to end", "shutting_down", "server_error", headers=(("x-should-retry", "false"),)
 )
@@ -180,8 +181,7 @@ class Door:
             await self.relay(scope, receive, client)
             return
         found = await self.models.listed(headers_of(scope))
-        status, headers, body = (200, found.headers, found.body) if isinstance(found, Listed) else found
-        await client.answer(status, [*headers, ("x-request-id", new_id())], body)
+        await client.answer(found.status, [*found.headers, ("x-request-id", new_id())], found.body)
 
     async def correct(self, scope: Scope, receive: Receive, client: Client) -> None:
         """/v1/aligner/correct: question and answer in, correction out; no upstream."""
@@ -292,17 +292,12 @@ class Door:
 
 def below(raw: bytes) -> str:
     """The path below /v1 as the client wrote it; raises WireError, 404, for one that would lead out of there."""
-    segments = unquote_to_bytes(raw).split(b"/")
+    plain = unquote_to_bytes(raw)
+    leads_out = not {b".", b".."}.isdisjoint(plain.split(b"/"))
     # Servers that merge slashes, or drop the last, would find a route of ours there, and answer uncorrected.
-    if not raw.startswith(b"/v1/") or b"//" in raw or b"." in segments or b".." in segments or _is_ours(segments):
+    if not raw.startswith(b"/v1/") or b"//" in raw or leads_out or plain.lower().endswith(_OURS_WITH_A_SLASH):
         raise WireError(404, "there is no such path", "not_found")
     return quote(raw.removeprefix(b"/v1"), safe=_PLAIN)
-
-
-def _is_ours(segments: list[bytes]) -> bool:
-    return (
-        b"/".join(segments).rstrip(b"/").lower() in (b"/v1/chat/completions", b"/v1/completions") and not segments[-1]
-    )
 
 
 def new_id() -> str:

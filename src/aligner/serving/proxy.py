@@ -25,6 +25,9 @@ from aligner.serving.wire import (
     choices_of,
     delta_of,
     index_of,
+    joined,
+    object_in,
+    object_of,
     skip_reason,
     split_reasoning,
     with_answer,
@@ -98,7 +101,7 @@ class Proxy:
         asked, begun, body = served.asked, time.perf_counter(), b"".join(served.copy)
         if asked.streamed:
             reader = FrameReader(largest=len(body))
-            choices = _gathered(asked, [*reader.add(body), *reader.rest()])
+            choices = _gathered([*reader.add(body), *reader.rest()])
         else:
             try:
                 choices = choices_of(_completion(body))
@@ -154,7 +157,7 @@ class Proxy:
                 await client.answer(reply.status, [*reply.headers, *served.headers], await _whole(reply))
                 return
             if reply.status != 200:
-                raise _late(reply.status, await _whole(reply))
+                raise _error_in(reply.status, await _whole(reply))
             if reply.content_type != "text/event-stream":
                 raise WireError(502, "the upstream does not stream", "upstream_garbage", "upstream_error")
             if not client.started:
@@ -168,7 +171,7 @@ class Proxy:
             frames = [frame async for frame in self._read_ahead(asked, reply, works)]
             served.answer()
             begun = time.perf_counter()
-            choices = _gathered(asked, frames)
+            choices = _gathered(frames)
             if not _is_whole(frames, choices):
                 await client.end(_broken_off(frames if self.policy.broken else [f for f in frames if f.is_error]))
                 return
@@ -233,8 +236,6 @@ class Proxy:
         policy, index = self.policy, index_of(choice)
         reason = skip_reason(asked, choice, truncated=policy.truncated, json=policy.json)
         thought, answer = split_reasoning(answer_of(asked.route, choice) or "")
-        if reason is None and not answer.strip():
-            reason = "empty"
         return Outcome(index, asked.question(index), answer, answer, thought, skipped=reason)
 
     async def _finish(self, asked: Asked, outcome: Outcome, work: Work, show: Callable[[str], None]) -> None:
@@ -317,25 +318,21 @@ async def _frames(reply: Reply) -> AsyncIterator[Frame]:
         yield frame
 
 
-def _late(status: int, body: bytes) -> WireError:
+def _error_in(status: int, body: bytes) -> WireError:
     """The upstream's own error, for a stream whose status was sent before."""
-    try:
-        said: object = orjson.loads(body)["error"]
-        told: Json = cast("Json", said) if isinstance(said, dict) else {"message": said}
-        return WireError(status, str(told["message"]), told.get("code"), told.get("type") or "upstream_error")
-    except (orjson.JSONDecodeError, LookupError, TypeError):
+    said: object = object_in(body).get("error")
+    told = object_of(said) or {"message": said}
+    if not isinstance(message := told.get("message"), str):
         return WireError(502, f"the upstream answered with status {status}", "upstream_failed", "upstream_error")
+    return WireError(status, message, told.get("code"), told.get("type") or "upstream_error")
 
 
 def _completion(body: bytes) -> Json:
     """The object in an answer with status 200; raises WireError where it is none, or an error."""
-    try:
-        found: object = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        found = None
-    if not isinstance(found, dict) or not isinstance(cast("Json", found).get("choices"), list):
+    found = object_in(body)
+    if not isinstance(found.get("choices"), list):
         raise WireError(502, "the upstream's answer is no completion", "upstream_garbage", "upstream_error")
-    return cast("Json", found)
+    return found
 
 
 def _is_json(text: str) -> bool:
@@ -346,22 +343,8 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def _gathered(asked: Asked, frames: Iterable[Frame]) -> list[Json]:
-    """The choices that chunks add up to, as far as correcting has to know them."""
-    texts, seen = dict[int, str](), dict[int, Json]()
-    for frame in frames:
-        for choice in choices_of(frame.event or {}):
-            index = index_of(choice)
-            texts[index] = texts.get(index, "") + delta_of(asked.route, choice)
-            known = seen.setdefault(index, {"index": index, "finish_reason": None, "message": {}})
-            known["finish_reason"] = choice.get("finish_reason") or known["finish_reason"]
-            delta: object = choice.get("delta")
-            for name, value in cast("Json", delta).items() if isinstance(delta, dict) else ():
-                if value and name not in ("content", "role"):
-                    known["message"][name] = value
-    for index, choice in seen.items():
-        choice["text"] = choice["message"]["content"] = texts[index]
-    return [seen[index] for index in sorted(seen)]
+def _gathered(frames: Iterable[Frame]) -> list[Json]:
+    return joined(choice for frame in frames for choice in choices_of(frame.event or {}))
 
 
 def _is_whole(frames: Sequence[Frame], choices: Sequence[Json]) -> bool:

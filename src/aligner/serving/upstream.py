@@ -5,7 +5,7 @@ import math
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Self
 
 import aiohttp
@@ -140,19 +140,18 @@ class Upstream:
         """The answer's head; where no connection could be made, nothing was asked yet, and it is tried once more."""
         if self._session is None:
             raise ValueError("an upstream is used as `async with upstream:`")
-        for last in (False, True):
-            try:
-                return await self._session.request(
-                    method,
-                    _url(self.url + path),
-                    headers=self._forwarded(headers, body),
-                    data=aiohttp.BytesPayload(body) if isinstance(body, bytes) else body,
-                    allow_redirects=False,
-                )
-            except aiohttp.ClientConnectorError:
-                if last:
-                    raise
-        raise AssertionError
+        ask = partial(
+            self._session.request,
+            method,
+            _url(self.url + path),
+            headers=self._forwarded(headers, body),
+            data=aiohttp.BytesPayload(body) if isinstance(body, bytes) else body,
+            allow_redirects=False,
+        )
+        try:
+            return await ask()
+        except aiohttp.ClientConnectorError:
+            return await ask()
 
     def _forwarded(self, headers: Headers, body: bytes | AsyncIterator[bytes] | None) -> Headers:
         """The client's headers, but for those of its connection and our own."""

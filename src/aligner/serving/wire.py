@@ -1,6 +1,6 @@
 """OpenAI's wire format, of which nothing but the text of answers is ever changed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
@@ -132,6 +132,14 @@ def written(value: Mapping[str, Any]) -> bytes:
         raise WireError(502, message, "upstream_garbage", "upstream_error") from None
 
 
+def object_in(body: bytes) -> Json:
+    """The JSON object that a body is, or else an empty one."""
+    try:
+        return object_of(orjson.loads(body))
+    except orjson.JSONDecodeError:
+        return {}
+
+
 def skip_reason(asked: Asked, choice: Json, *, truncated: bool, json: bool) -> str | None:
     """Why a choice is passed on as it is, or nothing; the last two say whether such answers are corrected."""
     message = object_of(choice.get("message")) if asked.route == "chat" else {}
@@ -142,7 +150,7 @@ def skip_reason(asked: Asked, choice: Json, *, truncated: bool, json: bool) -> s
         "refusal": bool(message.get("refusal")),
         "content_filter": finish == "content_filter",
         "audio": bool(message.get("audio")),
-        "empty": not (answer_of(asked.route, choice) or "").strip(),
+        "empty": not split_reasoning(answer_of(asked.route, choice) or "")[1].strip(),
         "truncated": finish == "length" and not truncated,
         "unfinished": finish is None,
         "json": asked.wants_json and not json,
@@ -198,6 +206,23 @@ def delta_of(route: Route, choice: Mapping[str, Any]) -> str:
     """The text that a chunk adds to a choice."""
     text = choice.get("text") if route == "completions" else object_of(choice.get("delta")).get("content")
     return text if isinstance(text, str) else ""
+
+
+def joined(parts: Iterable[Mapping[str, Any]]) -> list[Json]:
+    """The choices, in their order, that the choices of chunks add up to: texts whole, and of tool calls the last."""
+    found: dict[int, Json] = {}
+    for part in parts:
+        choice = found.setdefault(index_of(part), {"index": index_of(part), "message": {}, "finish_reason": None})
+        choice["finish_reason"] = part.get("finish_reason") or choice["finish_reason"]
+        if isinstance(text := part.get("text"), str):
+            choice["text"] = choice.get("text", "") + text
+        message: Json = choice["message"]
+        for name, value in object_of(part.get("delta")).items():
+            if isinstance(value, str) and name != "role":
+                message[name] = str(message.get(name) or "") + value
+            elif value:
+                message[name] = value
+    return [found[index] for index in sorted(found)]
 
 
 def with_delta(route: Route, choice: Json, text: str | None, *, finish: bool) -> Json:
