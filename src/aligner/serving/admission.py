@@ -6,8 +6,7 @@ import hmac
 import math
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -145,17 +144,16 @@ class Places:
     def __post_init__(self) -> None:
         self._free = asyncio.Semaphore(self.most)
 
-    @asynccontextmanager
-    async def taken(self) -> AsyncGenerator[None, None]:
-        """A place for as long as it lasts; raises WireError, 503, where there is none."""
+    async def take(self) -> None:
+        """Take a place, which has to be given back; raises WireError, 503, where there is none."""
         if self._free.locked():
             await self._wait()
         else:
             await self._free.acquire()
-        try:
-            yield
-        finally:
-            self._free.release()
+
+    def give_back(self) -> None:
+        """Leave a place to the next."""
+        self._free.release()
 
     async def _wait(self) -> None:
         full = WireError(

@@ -37,6 +37,8 @@ Handler = Callable[[Scope, Receive, Client], Awaitable[None]]
 Answering = Callable[[Client, Served, Headers], Awaitable[None]]
 _PLAIN = "/%:@!$&'()*+,;=-._~?"
 """signs of a URL that stay as they are"""
+_ADMITS = (b"host", b"authorization")
+"""headers that say who asks"""
 _OURS_WITH_A_SLASH = tuple(f"/v1{path}/".encode() for path in PATHS.values())
 _ENDING = WireError(
     503, "the proxy is told to end", "shutting_down", "server_error", headers=(("x-should-retry", "false"),)
@@ -80,9 +82,14 @@ class Endpoint:
             if self.admission is None:
                 await self.handle(scope, receive, client)
                 return
-            self.admission.admit(dict(headers_of(scope)))
-            async with self.admission.places.taken():
+            self.admission.admit(
+                {n.decode("latin-1"): v.decode("latin-1") for n, v in scope["headers"] if n in _ADMITS}
+            )
+            await self.admission.places.take()
+            try:
                 await self.handle(scope, receive, client)
+            finally:
+                self.admission.places.give_back()
         except ConnectionAbortedError:
             return
         except asyncio.CancelledError:
