@@ -3,7 +3,9 @@
 import os
 import signal
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -48,3 +50,21 @@ def real_data() -> Path:
     if not Path(folder).is_dir():
         pytest.fail(f"ALIGNER_REAL_DATA={folder} is not a folder")
     return Path(folder).resolve()
+
+
+@pytest.fixture(scope="session")
+def _ruling(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    from openai_served import served
+
+    with served(tmp_path_factory.mktemp("rules"), allow=("off", "shadow", "correct")) as running:
+        yield running
+
+
+@pytest.fixture
+def ruled(_ruling: Any) -> Iterator[Any]:
+    """A proxy that corrects by rules, before an upstream that answers by the name of the model."""
+    from openai_served import ANSWERING
+
+    _ruling.box[0] = ANSWERING
+    yield _ruling.proxy
+    assert not _ruling.unforeseen()

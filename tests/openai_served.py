@@ -10,7 +10,7 @@ from fuzzing import Fuzzed, fuzzed
 from openai_callers import MESSAGES
 from proxies import Proxied
 
-from aligner.testing import texts
+from aligner.testing import SCRIPTS, by_model, texts
 from aligner.testing.named import says, sends
 from aligner.testing.replies import tokens_of
 from aligner.testing.upstream import Call
@@ -41,6 +41,7 @@ SAYING_MORE = {
     "cut-off": says(texts.PLAIN, finish_reason="length"),
 }
 """Answers whose text would be corrected, were it not for what comes with it."""
+ANSWERING = by_model({**SCRIPTS, **SAYING_MORE})
 TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}]
 
 

@@ -17,6 +17,7 @@ import pytest
 from tiny import tiny_aligner
 
 from aligner.correct import Aligner
+from aligner.correcting.lm_writer import LMWriter
 from aligner.records import Edit, SamplingParams, apply_edits
 
 LYON = "Lyon is it. I like Lyon."
@@ -141,7 +142,9 @@ def test_a_language_model_says_what_it_says_in_the_process_of_its_caller(folder:
     answer = "The answer is very no."
     aligner = Aligner.from_pretrained(str(checkpoint), device="cpu")
     expected = aligner.correct("What?", answer, doubt=True)
-    cut = aligner.correct("What?", answer, sampling=SamplingParams(max_tokens=2))
+    assert isinstance(aligner.writer, LMWriter)
+    limit = len(aligner.writer.codec.encode(answer)) + 1
+    cut = aligner.correct("What?", answer, sampling=SamplingParams(max_tokens=limit))
     with running(str(checkpoint), folder / "s"), connected(folder / "s") as line:
         line.send(opened("1", "What?"), finished("1", answer, doubt=True))
         text, done = line.last("1")
@@ -161,7 +164,10 @@ def test_a_language_model_says_what_it_says_in_the_process_of_its_caller(folder:
         line.send(opened("3", "What?"), finished("3", answer, gate=1.0))
         assert line.last("3")[1]["text"] == expected.text
         line.send(opened("4", "What?"), finished("4", answer, max_tokens=2))
-        assert line.last("4")[1]["kept_reason"] == cut.kept_reason == "the correction was cut off"
+        _, done = line.last("4")
+        assert done["kept_reason"] == cut.kept_reason == "the correction was cut off"
+        # A limit below the answer's own length is that length.
+        assert done["usage"]["completion_tokens"] == cut.usage.completion_tokens == limit
         line.send(opened("5", LONG), finished("5", "so"))
         text, error = line.last("5")
         assert (text, error["op"], error["cause"]) == ("", "error", "too_long")

@@ -15,12 +15,17 @@ import openai
 import orjson
 import pytest
 from proxies import Got, Proxied, ask, proxied
+from tiny import tiny_aligner
 
 from aligner.config import ServeConfig
+from aligner.correct import Aligner
+from aligner.correcting.lm_writer import LMWriter
 from aligner.errors import MisuseError
+from aligner.records import Edit, apply_edits
 from aligner.serve import check
 from aligner.serving.door import new_id
-from aligner.testing import CORPUS, Entry, Upstream, always
+from aligner.testing import CORPUS, Entry, Upstream, always, by_model
+from aligner.testing.named import says
 from aligner.testing.script import Script
 from aligner.testing.texts import PLAIN
 
@@ -240,13 +245,54 @@ def test_a_failing_aligner_gives_the_original_or_an_error_as_its_profile_says(pr
 def test_a_correction_without_an_upstream(rules: str) -> None:
     """Question and answer in, correction out."""
 
-    async def run() -> Got:
+    async def run(answer: str) -> dict[str, Any]:
         async with proxied(aligner=rules) as proxy, aiohttp.ClientSession() as session:
-            body = orjson.dumps({"question": "Which?", "answer": "Paris it is."})
-            return await ask(session, f"{proxy.url}/v1/aligner/correct", body)
+            body = orjson.dumps({"question": "Which?", "answer": answer})
+            return orjson.loads((await ask(session, f"{proxy.url}/v1/aligner/correct", body)).body)
 
-    found = orjson.loads(asyncio.run(run()).body)
+    found = asyncio.run(run("Paris it is."))
     assert (found["correction"], found["changed"]) == ("Lutetia it is.", True)
+    thinking = asyncio.run(run(answer := "<think>Paris?</think>\n\nParis it is."))
+    assert thinking["correction"] == "<think>Paris?</think>\n\nLutetia it is."  # what was thought is no answer
+    assert apply_edits(answer, [Edit(*edit) for edit in thinking["edits"]]) == thinking["correction"]
+
+
+def test_a_limit_of_the_clients_holds_for_the_correction(tmp_path: Path) -> None:
+    """But never below the answer's own length, since its upstream counted in other tokens."""
+    aligner, answer = str(tiny_aligner(tmp_path)), "No."
+    asked = {"model": "no", "messages": [{"role": "user", "content": "Is it?"}], "aligner": {"report": True}}
+
+    async def run() -> list[int]:
+        written: list[int] = []
+        async with (
+            proxied(Upstream(by_model({"no": says(answer)})), aligner=aligner) as proxy,
+            aiohttp.ClientSession() as session,
+        ):
+            for limit in ({}, {"max_tokens": 1}, {"max_completion_tokens": 10**6, "max_tokens": 1}):
+                body = orjson.dumps({**asked, **limit})
+                through = await ask(session, f"{proxy.url}/v1/chat/completions", body)
+                written.append(orjson.loads(through.body)["aligner"]["usage"]["completion_tokens"])
+        return written
+
+    free, limited, generous = asyncio.run(run())
+    writer = Aligner.from_pretrained(aligner).writer
+    assert isinstance(writer, LMWriter)
+    assert len(writer.codec.encode(answer)) + 1 == limited < free == generous
+
+
+def test_the_head_of_another_route_is_the_upstreams() -> None:
+    """Its length is told, and nothing follows it."""
+
+    async def run() -> None:
+        async with proxied() as proxy, aiohttp.ClientSession() as session:
+            direct, through = [
+                await ask(session, f"{url}/v1/models", b"", method="HEAD") for url in (proxy.upstream_url, proxy.url)
+            ]
+        assert through.status == direct.status
+        assert through.headers["content-length"] == direct.headers["content-length"]
+        assert through.body == b""
+
+    asyncio.run(run())
 
 
 @pytest.mark.parametrize("mode", ["shadow", "correct"])

@@ -2,13 +2,11 @@
 
 import json
 import uuid
-from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
-from fuzzing import Fuzzed
 from openai_callers import CHAT, MESSAGES, TEXT, Caller
 from openai_served import RULES, SAYING_MORE, TOOLS, asked, chat, corrected, of_choices, plain, served, text_of
 from proxies import Proxied
@@ -20,26 +18,13 @@ from aligner.testing.named import says
 pytestmark = pytest.mark.slow  # two kinds of client, and an engine for each profile: minutes
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fuzzed]:
-    with served(tmp_path_factory.mktemp("rules"), allow=("off", "shadow", "correct")) as running:
-        yield running
-
-
-@pytest.fixture
-def proxy(shared: Fuzzed) -> Generator[Proxied]:
-    shared.box[0] = by_model({**SCRIPTS, **SAYING_MORE})
-    yield shared.proxy
-    assert not shared.unforeseen()
-
-
 # Framing
 
 
 @pytest.mark.parametrize("model", ["unchanged", "n2", "separators", "hostile", "tools"])
-def test_a_stream_is_framed_as_every_client_expects(proxy: Proxied, caller: Caller, model: str) -> None:
+def test_a_stream_is_framed_as_every_client_expects(ruled: Proxied, caller: Caller, model: str) -> None:
     """One line of JSON and an empty line for each event, comments between them at most, [DONE] last; never squeezed."""
-    headers, body = caller.read(proxy.url, model=model)
+    headers, body = caller.read(ruled.url, model=model)
     assert headers["content-type"] == "text/event-stream; charset=utf-8"
     assert headers["cache-control"] == "no-cache, no-transform"
     assert headers["x-accel-buffering"] == "no"
@@ -50,10 +35,10 @@ def test_a_stream_is_framed_as_every_client_expects(proxy: Proxied, caller: Call
 
 
 @pytest.mark.parametrize("spelling", FRAMINGS)
-def test_every_spelling_of_an_upstreams_stream_is_read(proxy: Proxied, caller: Caller, spelling: str) -> None:
+def test_every_spelling_of_an_upstreams_stream_is_read(ruled: Proxied, caller: Caller, spelling: str) -> None:
     """Line ends, spaces, comments, lines and portions may be as they like."""
-    direct = caller.told(proxy.upstream_url, CHAT, stream=True, **chat(spelling, n=2)).value
-    through = caller.told(proxy.url, CHAT, stream=True, **chat(spelling, n=2)).value
+    direct = caller.told(ruled.upstream_url, CHAT, stream=True, **chat(spelling, n=2)).value
+    through = caller.told(ruled.url, CHAT, stream=True, **chat(spelling, n=2)).value
     before, after = of_choices(plain(direct)), of_choices(plain(through))
     assert {index: text_of(choices) for index, choices in after.items()} == {
         index: corrected(text_of(choices)) for index, choices in before.items()
@@ -61,11 +46,11 @@ def test_every_spelling_of_an_upstreams_stream_is_read(proxy: Proxied, caller: C
     assert corrected(text_of(before[0])) != text_of(before[0])
 
 
-def test_comments_that_keep_a_connection_alive_are_not_seen(proxy: Proxied, caller: Caller) -> None:
+def test_comments_that_keep_a_connection_alive_are_not_seen(ruled: Proxied, caller: Caller) -> None:
     """They come while the upstream writes, and the client reads chunks with choices, and nothing else."""
-    _, body = caller.read(proxy.url, model="unchanged@40")
+    _, body = caller.read(ruled.url, model="unchanged@40")
     assert body.count(b": aligner\n\n") >= 2
-    chunks = caller.stream(proxy.url, model="unchanged@40").chunks
+    chunks = caller.stream(ruled.url, model="unchanged@40").chunks
     assert all(chunk.choices for chunk in chunks)
     assert text_of(of_choices(plain(chunks))[0]) == corrected(texts.PLAIN)
 
@@ -88,12 +73,12 @@ _STREAMS = [
 
 @pytest.mark.parametrize(("path", "fields"), _STREAMS)
 def test_chunks_are_the_upstreams_own_but_for_the_text(
-    proxy: Proxied, caller: Caller, path: str, fields: dict[str, Any]
+    ruled: Proxied, caller: Caller, path: str, fields: dict[str, Any]
 ) -> None:
     """Choices begin in order, each with its role, ends once, and what our chunks hold besides is what its own hold."""
     given = {"messages": MESSAGES} if path == CHAT else {"prompt": "Which is the capital?"}
     direct, through = (
-        plain(caller.told(url, path, stream=True, **given, **fields).value) for url in (proxy.upstream_url, proxy.url)
+        plain(caller.told(url, path, stream=True, **given, **fields).value) for url in (ruled.upstream_url, ruled.url)
     )
     heads = [{name: value for name, value in chunk.items() if name != "choices"} for chunk in direct]
     assert all({n: v for n, v in chunk.items() if n != "choices"} in heads for chunk in through)
@@ -127,10 +112,10 @@ def test_chunks_are_the_upstreams_own_but_for_the_text(
     ids=lambda fields: fields["model"],
 )
 def test_the_clients_accumulator_makes_of_a_stream_what_it_makes_of_the_upstreams(
-    proxy: Proxied, caller: Caller, fields: dict[str, Any]
+    ruled: Proxied, caller: Caller, fields: dict[str, Any]
 ) -> None:
     """All fields of the completion, but for the text."""
-    direct, through = (caller.accumulated(url, **fields).to_dict() for url in (proxy.upstream_url, proxy.url))
+    direct, through = (caller.accumulated(url, **fields).to_dict() for url in (ruled.upstream_url, ruled.url))
     for choice in direct["choices"]:
         if choice["message"].get("content") and choice["finish_reason"] == "stop":
             choice["message"]["content"] = corrected(choice["message"]["content"])
@@ -138,11 +123,11 @@ def test_the_clients_accumulator_makes_of_a_stream_what_it_makes_of_the_upstream
 
 
 @pytest.mark.parametrize("model", ["tools", "parallel-tools", "tools-after-text", "tools-resent", "function-call"])
-def test_calls_of_tools_come_as_they_were_sent(proxy: Proxied, caller: Caller, model: str) -> None:
+def test_calls_of_tools_come_as_they_were_sent(ruled: Proxied, caller: Caller, model: str) -> None:
     """Delta by delta, ids sent again included."""
     direct, through = (
         plain(caller.told(url, CHAT, stream=True, **chat(model, tools=TOOLS)).value)
-        for url in (proxy.upstream_url, proxy.url)
+        for url in (ruled.upstream_url, ruled.url)
     )
     assert through == direct
 
@@ -152,15 +137,15 @@ def test_calls_of_tools_come_as_they_were_sent(proxy: Proxied, caller: Caller, m
 
 @pytest.mark.parametrize("options", [None, {"include_usage": False}, {"include_usage": True}])
 def test_usage_comes_to_those_who_ask_for_it_and_to_no_others(
-    proxy: Proxied, caller: Caller, options: dict[str, bool] | None
+    ruled: Proxied, caller: Caller, options: dict[str, bool] | None
 ) -> None:
     """Null in every chunk, then once and exact in a last one; the upstream is asked for no other."""
     tag = uuid.uuid4().hex
     given: dict[str, Any] = {} if options is None else {"stream_options": options}
     fields = chat(user=tag, **given)
-    chunks = plain(caller.told(proxy.url, CHAT, stream=True, **fields).value)
-    exact = caller.told(proxy.upstream_url, CHAT, **chat()).value.usage.to_dict()
-    assert [call.asked.payload.get("stream_options") for call in asked(proxy, tag)] == [options]
+    chunks = plain(caller.told(ruled.url, CHAT, stream=True, **fields).value)
+    exact = caller.told(ruled.upstream_url, CHAT, **chat()).value.usage.to_dict()
+    assert [call.asked.payload.get("stream_options") for call in asked(ruled, tag)] == [options]
     if options == {"include_usage": True}:
         last = chunks.pop()
         assert last["choices"] == []
@@ -194,30 +179,30 @@ def test_usage_comes_to_those_who_ask_for_it_and_to_no_others(
     ids=lambda value: value if isinstance(value, str) else value["model"],
 )
 def test_what_is_no_plain_answer_is_left_alone(
-    proxy: Proxied, caller: Caller, fields: dict[str, Any], reason: str
+    ruled: Proxied, caller: Caller, fields: dict[str, Any], reason: str
 ) -> None:
     """Also the text that comes with it; a header says why."""
-    direct, through = (caller.told(url, CHAT, **fields) for url in (proxy.upstream_url, proxy.url))
+    direct, through = (caller.told(url, CHAT, **fields) for url in (ruled.upstream_url, ruled.url))
     assert through.value.to_dict() == direct.value.to_dict()
     assert (through.headers["x-aligner-skipped"], through.headers["x-aligner-changed"]) == (reason, "0")
-    direct, through = (caller.told(url, CHAT, stream=True, **fields) for url in (proxy.upstream_url, proxy.url))
+    direct, through = (caller.told(url, CHAT, stream=True, **fields) for url in (ruled.upstream_url, ruled.url))
     assert plain(through.value) == plain(direct.value)
 
 
-def test_an_echoed_prompt_is_no_answer(proxy: Proxied, caller: Caller) -> None:
+def test_an_echoed_prompt_is_no_answer(ruled: Proxied, caller: Caller) -> None:
     """A text completion that repeats what it was asked stays as it is."""
-    told = caller.told(proxy.url, TEXT, model="unchanged", prompt="Where?", echo=True)
+    told = caller.told(ruled.url, TEXT, model="unchanged", prompt="Where?", echo=True)
     assert told.value.choices[0].text == texts.PLAIN
     assert told.headers["x-aligner-skipped"] == "echo"
 
 
-def test_each_choice_has_its_own_verdict(proxy: Proxied, caller: Caller) -> None:
+def test_each_choice_has_its_own_verdict(ruled: Proxied, caller: Caller) -> None:
     """In the order of the choices."""
-    told = caller.told(proxy.url, CHAT, **chat("unchanged", n=3))
+    told = caller.told(ruled.url, CHAT, **chat("unchanged", n=3))
     said = [choice.message.content for choice in told.value.choices]
     assert said == [corrected(text) for text in (texts.PLAIN, texts.OTHER, texts.EMOJI)]
     assert told.headers["x-aligner-changed"] == "1,1,1"
-    told = caller.told(proxy.url, TEXT, model="emoji", prompt=["One?", "Two?"])
+    told = caller.told(ruled.url, TEXT, model="emoji", prompt=["One?", "Two?"])
     assert [choice.text for choice in told.value.choices] == [corrected(texts.EMOJI)] * 2
 
 
@@ -229,13 +214,13 @@ def test_operators_may_have_truncated_answers_and_json_corrected(
     broken = {**RULES, '"twin": null': '"twin": Rome'}
     with served(tmp_path, broken, truncated="correct", json="correct") as running:
         running.box[0] = by_model({**SCRIPTS, **SAYING_MORE, "town": says('{"city": "Paris"}')})
-        proxy = running.proxy
+        ruled = running.proxy
 
         def said(model: str, **fields: Any) -> tuple[str, str]:
             if streamed:
-                choices = of_choices(plain(caller.stream(proxy.url, model=model, **fields).chunks))[0]
+                choices = of_choices(plain(caller.stream(ruled.url, model=model, **fields).chunks))[0]
                 return text_of(choices), choices[-1]["finish_reason"]
-            choice = caller.told(proxy.url, CHAT, **chat(model, **fields)).value.choices[0]
+            choice = caller.told(ruled.url, CHAT, **chat(model, **fields)).value.choices[0]
             return choice.message.content, choice.finish_reason
 
         assert said("cut-off") == (corrected(texts.PLAIN), "length")
@@ -243,48 +228,48 @@ def test_operators_may_have_truncated_answers_and_json_corrected(
         assert said("town", **as_json) == ('{"city": "Lutetia"}', "stop")
         if not streamed:
             assert said("json", **as_json) == (texts.JSON, "stop")
-            told = caller.told(proxy.url, CHAT, **chat("json", **as_json))
+            told = caller.told(ruled.url, CHAT, **chat("json", **as_json))
             assert (told.headers["x-aligner-skipped"], told.headers["x-aligner-changed"]) == ("json", "0")
         else:
-            found = caller.stream(proxy.url, model="json", **as_json)
+            found = caller.stream(ruled.url, model="json", **as_json)
             # What was sent cannot be taken back: the original as a whole, or an error.
             assert found.error is not None or json.loads(found.text) == json.loads(texts.JSON)
 
 
 @pytest.mark.parametrize("stop", ["Lutetia", ["nowhere", "Lutetia"]])
-def test_a_string_that_ends_answers_ends_corrections(proxy: Proxied, caller: Caller, stop: str | list[str]) -> None:
+def test_a_string_that_ends_answers_ends_corrections(ruled: Proxied, caller: Caller, stop: str | list[str]) -> None:
     """Also where only the correction has it; the finish reason stays."""
     expected = texts.PLAIN.partition("Paris")[0]
-    choice = caller.told(proxy.url, CHAT, **chat(stop=stop)).value.choices[0]
+    choice = caller.told(ruled.url, CHAT, **chat(stop=stop)).value.choices[0]
     assert (choice.message.content, choice.finish_reason) == (expected, "stop")
-    choices = of_choices(plain(caller.stream(proxy.url, model="unchanged", stop=stop).chunks))[0]
+    choices = of_choices(plain(caller.stream(ruled.url, model="unchanged", stop=stop).chunks))[0]
     assert (text_of(choices), choices[-1]["finish_reason"]) == (expected, "stop")
 
 
-def test_figures_and_notes_of_a_text_go_with_it(proxy: Proxied, caller: Caller) -> None:
+def test_figures_and_notes_of_a_text_go_with_it(ruled: Proxied, caller: Caller) -> None:
     """Log-probabilities are null and annotations gone where the text is another, and stay where it is not."""
     for model, changed in (("unchanged", True), ("combining", True), ("paragraphs", True), ("long", False)):
         fields = chat(model, logprobs=True)
-        direct, through = (caller.told(url, CHAT, **fields).value.choices[0] for url in (proxy.upstream_url, proxy.url))
+        direct, through = (caller.told(url, CHAT, **fields).value.choices[0] for url in (ruled.upstream_url, ruled.url))
         assert (through.message.content != direct.message.content) == changed
         assert through.logprobs == (None if changed else direct.logprobs)
     direct, through = (
-        caller.told(url, CHAT, **chat("cited")).value.choices[0] for url in (proxy.upstream_url, proxy.url)
+        caller.told(url, CHAT, **chat("cited")).value.choices[0] for url in (ruled.upstream_url, ruled.url)
     )
     assert direct.message.annotations
     assert through.message.annotations == []
 
 
 @pytest.mark.parametrize("model", ["reasoning-content", "reasoning", "think"])
-def test_reasoning_is_no_answer(proxy: Proxied, caller: Caller, model: str) -> None:
+def test_reasoning_is_no_answer(ruled: Proxied, caller: Caller, model: str) -> None:
     """It stays as it is, also where it holds what is corrected in the answer."""
     direct, through = (
         caller.told(url, CHAT, **chat(model)).value.choices[0].message.to_dict()
-        for url in (proxy.upstream_url, proxy.url)
+        for url in (ruled.upstream_url, ruled.url)
     )
     thought, sign, answer = direct["content"].rpartition("</think>")
     assert through["content"].startswith(thought + sign)
     if not thought:
         assert through == {**direct, "content": corrected(answer)}
-    assert caller.stream(proxy.url, model=model).text.startswith(thought + sign)
+    assert caller.stream(ruled.url, model=model).text.startswith(thought + sign)
     assert "Paris" in texts.REASONING

@@ -1,13 +1,17 @@
 """How errors reach the official client of OpenAI through the proxy, and how often it asks again."""
 
+import socket
 import time
 import uuid
 from collections.abc import Generator, Iterator, Mapping
+from contextlib import ExitStack
 from typing import Any
+from urllib.parse import urlsplit
 
 import openai
+import orjson
 import pytest
-from fuzzing import Fuzzed, fuzzed
+from fuzzing import Fuzzed, fuzzed, request
 from openai_callers import CHAT, MESSAGES, TEXT, Caller, attempts
 from proxies import Proxied
 
@@ -139,6 +143,26 @@ def test_a_client_beyond_its_rate_is_told_when_to_come_back(caller: Caller) -> N
         assert len(running.proxy.upstream.calls) == 1
 
 
+def test_one_too_many_at_a_time_is_told_to_come_back_soon(caller: Caller) -> None:
+    """While every place, and every place to wait in, is taken; the upstream does not hear of it."""
+    with fuzzed(at_a_time=1, patience=60.0) as running, ExitStack() as held:
+        running.by_model()
+        url = urlsplit(running.proxy.url)
+        for _ in range(2):
+            stalled = held.enter_context(socket.create_connection((url.hostname, url.port)))
+            stalled.sendall(request(orjson.dumps(chat("silence"))))
+            while not running.proxy.upstream.calls:
+                time.sleep(0.02)
+        time.sleep(0.5)  # nothing tells of one that waits
+        fields = chat()
+        (error,) = map(status_error, caller.refused(running.proxy.url, [(CHAT, fields)], max_retries=1))
+        assert isinstance(error, openai.InternalServerError)
+        assert (error.status_code, error.code) == (503, "overloaded")
+        assert error.response.headers["retry-after"] == "1"
+        assert attempts(error) == 2
+        assert not asked(running.proxy, fields)
+
+
 _BROKEN: Mapping[str, tuple[int, str]] = {
     "hang-up": (502, "upstream_cut"),
     "silence": (504, "upstream_timeout"),
@@ -198,7 +222,7 @@ _ENDS: Mapping[str, tuple[str, str]] = {
     "cut": ("upstream_cut", "cut off"),
     "empty-stream": ("upstream_cut", "cut off"),
     "done-only": ("upstream_cut", "cut off"),
-    "stall": ("upstream_cut", "cut off"),
+    "stall": ("upstream_timeout", "in time"),
 }
 
 

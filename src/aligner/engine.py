@@ -177,7 +177,7 @@ class _Talk:
     def _finish(self, name: str, fields: Mapping[str, object]) -> None:
         if (work := self._works.get(name)) is None or work.order is not None:
             raise ValueError("finished twice, or before it was opened")
-        order = order_of(work.question, fields)
+        order = _within_reason(order_of(work.question, fields), self._desk.aligner)
         if self._desk.is_full:
             self._cancel(name, fields)
             self._fail(name, "queue_full", "as many answers are waiting for their correction as may wait")
@@ -251,6 +251,15 @@ class _Posted:
         # At the end of the process there may be nobody left to be told.
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(call, self._name, *values)
+
+
+def _within_reason(order: Order, aligner: Aligner) -> Order:
+    """No limit is below the length of the answer itself, whose upstream counted in tokens of its own."""
+    encoder, most = getattr(aligner.writer, "encoder", None), order.sampling.max_tokens
+    if encoder is None or most is None:
+        return order
+    least = len(encoder.text_ids(order.exchange.answer)) + 1  # and its end
+    return replace(order, sampling=replace(order.sampling, max_tokens=max(most, least)))
 
 
 def _judged(aligner: Aligner, order: Order, completion: Completion) -> Correction:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import replace
 from types import FrameType
-from typing import get_args
+from typing import Any, get_args
 from urllib.parse import urlsplit
 
 from aligner.config import Mode, ServeConfig
@@ -28,7 +28,8 @@ try:
     from aligner.serving.aliases import PREFIXES, Models
     from aligner.serving.breaker import Breaker
     from aligner.serving.door import Admission, Answering, Door
-    from aligner.serving.lines import send_lines
+    from aligner.serving.heads import LimitedHeads
+    from aligner.serving.lines import STANDARD, send_lines
     from aligner.serving.metrics import Metrics
     from aligner.serving.proxy import Proxy
     from aligner.serving.served import Policy
@@ -53,6 +54,7 @@ def serve(config: ServeConfig) -> None:
         server = _Server(
             uvicorn.Config(
                 "",
+                http=LimitedHeads,
                 log_level="warning",
                 access_log=False,
                 server_header=False,
@@ -78,7 +80,7 @@ class _Server(uvicorn.Server):
 
 
 async def _serve(config: ServeConfig, server: uvicorn.Server, listener: socket.socket) -> None:
-    async with opened(config) as app:
+    async with opened(config, lines=structlog.get_logger()) as app:
         server.config.app = app
         told = f"http://{config.host}:{listener.getsockname()[1]}/v1"
         sys.stderr.write(f"aligner serve: {told} answers for {config.upstream}, mode {config.mode}\n")
@@ -128,9 +130,12 @@ def check(config: ServeConfig, environ: Mapping[str, str] = os.environ) -> None:
 
 @contextlib.asynccontextmanager
 async def opened(
-    config: ServeConfig, environ: Mapping[str, str] = os.environ, traces: Traces | None = None
+    config: ServeConfig, environ: Mapping[str, str] = os.environ, traces: Traces | None = None, lines: Any = STANDARD
 ) -> AsyncGenerator[Router, None]:
-    """The ASGI application, while its engine runs; raises what the engine raises where it cannot start."""
+    """The ASGI application, while its engine runs; raises what the engine raises where it cannot start.
+
+    `lines` is a logger of structlog's, which is told of each request.
+    """
     keys = Keys(environ.get("ALIGNER_API_KEY", ""), config.keys)
     # Where clients send a key of ours, it is none of the upstream's business.
     upstream = Upstream(
@@ -161,7 +166,7 @@ async def opened(
             log=log,
             metrics=Metrics(),
             traces=traces or open_traces(),
-            lines=structlog.get_logger(),
+            lines=lines,
             admission=Admission(
                 keys, Rates(config.rate), Places(config.at_a_time), {*_LOOPBACK, config.host, *config.hosts}
             ),

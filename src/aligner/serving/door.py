@@ -30,7 +30,7 @@ from aligner.serving.proxy import PATHS, Proxy, error_of, question_of
 from aligner.serving.served import Served
 from aligner.serving.traces import Traces
 from aligner.serving.upstream import Headers
-from aligner.serving.wire import Asked, Route, WireError, read_object, read_request
+from aligner.serving.wire import Asked, Route, WireError, read_object, read_request, split_reasoning
 
 Scope = Any
 Handler = Callable[[Scope, Receive, Client], Awaitable[None]]
@@ -243,14 +243,15 @@ class Door:
     async def _correct(self, client: Client, question: Any, answer: str, *, doubt: bool) -> None:
         work = self.proxy.engine.open(question)
         found: dict[str, Any] = {}
+        thought, answer = split_reasoning(answer)
         try:
             async for item in work.finish(answer, doubt=doubt):
                 if not isinstance(item, str):
                     found = {
-                        "correction": item.text,
+                        "correction": thought + item.text,
                         "changed": item.changed,
                         "kept_reason": item.kept_reason,
-                        "edits": [list(edit) for edit in item.edits],
+                        "edits": [[len(thought) + start, len(thought) + end, text] for start, end, text in item.edits],
                         "confidence": item.confidence,
                         "doubt": item.doubt,
                     }

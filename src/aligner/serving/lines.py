@@ -9,6 +9,13 @@ import structlog
 from aligner.config import LogLevel
 from aligner.serving.served import Served
 
+STANDARD: Any = structlog.wrap_logger(
+    logging.getLogger("aligner"),
+    processors=[structlog.stdlib.filter_by_level, structlog.processors.KeyValueRenderer(key_order=["event"])],
+    wrapper_class=structlog.stdlib.BoundLogger,
+)
+"""hands on to the standard library's logger"""
+
 
 def send_lines(level: LogLevel, stream: BinaryIO) -> None:
     """Send there what structlog and the logger `aligner` are told, for the whole process: only a command does this."""

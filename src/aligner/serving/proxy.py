@@ -13,7 +13,7 @@ from aligner.records import Question
 from aligner.serving.breaker import Breaker, BreakerOpenError, End
 from aligner.serving.client import EVENT_STREAM, Client
 from aligner.serving.engine import Cause, Engine, EngineFailure, Finished, Work
-from aligner.serving.frames import END, Frame, FrameReader
+from aligner.serving.frames import END, Frame, FrameReader, frame_of
 from aligner.serving.replay import Correcting, CutShortError, replay
 from aligner.serving.served import Outcome, Policy, Served
 from aligner.serving.upstream import Headers, Reply, Upstream
@@ -35,6 +35,7 @@ from aligner.serving.wire import (
 )
 
 PATHS = {"chat": "/chat/completions", "completions": "/completions"}
+_CUT = WireError(502, "the upstream's answer was cut off", "upstream_cut", "upstream_error")
 _PAID = (("x-should-retry", "false"),)
 """a client that tries again would pay the upstream again"""
 _SMALL = 2**20
@@ -67,7 +68,12 @@ class Proxy:
     ) -> None:
         """Pass a request on, and its answer back, as they are; `told` are headers of our own."""
         async with self.upstream.send(method, path, headers, body) as reply:
-            if reply.length is not None and reply.length <= _SMALL and method != "HEAD":
+            if method == "HEAD":
+                lengths = [] if reply.length is None else [("content-length", str(reply.length))]
+                await client.start(reply.status, [*reply.headers, *told, *lengths])
+                await client.end()
+                return
+            if reply.length is not None and reply.length <= _SMALL:
                 await client.answer(reply.status, [*reply.headers, *told], await _whole(reply))
                 return
             await client.start(reply.status, [*reply.headers, *told])
@@ -135,7 +141,7 @@ class Proxy:
             ]
             completion = {**completion, "choices": changed}
             body = written(completion)
-        if asked.aligner.get("report") is True:
+        if asked.wants_report:
             body = written({**completion, "aligner": served.report})
         await client.answer(200, [*reply.headers, *served.headers], body)
 
@@ -168,23 +174,29 @@ class Proxy:
     async def _corrected_stream(self, client: Client, served: Served, reply: Reply) -> None:
         asked, works = served.asked, dict[int, Work]()
         try:
-            frames = [frame async for frame in self._read_ahead(asked, reply, works)]
+            lost: list[WireError] = []
+            frames = [frame async for frame in self._read_ahead(asked, reply, works, lost)]
             served.answer()
             begun = time.perf_counter()
             choices = _gathered(frames)
             if not _is_whole(frames, choices):
-                await client.end(_broken_off(frames if self.policy.broken else [f for f in frames if f.is_error]))
+                told = frames if self.policy.broken else [frame for frame in frames if frame.is_error]
+                await client.end(_broken_off(told, lost[0] if lost else _CUT))
                 return
-            await self._replay(client, served, frames, choices, works)
+            ends = next((place for place, frame in enumerate(frames) if frame.is_end), len(frames))
+            await self._replay(client, served, frames[:ends], choices, works)
             served.correct_seconds = time.perf_counter() - begun
-            await client.end()
+            report = _reporting(frames, served.report) if asked.wants_report else b""
+            await client.end(report + b"".join(frame.raw for frame in frames[ends:]))
         finally:
             for work in works.values():
                 work.cancel()
 
-    async def _read_ahead(self, asked: Asked, reply: Reply, works: dict[int, Work]) -> AsyncIterator[Frame]:
+    async def _read_ahead(
+        self, asked: Asked, reply: Reply, works: dict[int, Work], lost: list[WireError]
+    ) -> AsyncIterator[Frame]:
         """The frames as they come; the engine reads their text at once."""
-        async for frame in _frames(reply):
+        async for frame in _frames(reply, lost):
             for choice in choices_of(frame.event or {}):
                 index, piece = index_of(choice), delta_of(asked.route, choice)
                 if piece and index not in works and (question := asked.question(index)) is not None:
@@ -241,7 +253,9 @@ class Proxy:
     async def _finish(self, asked: Asked, outcome: Outcome, work: Work, show: Callable[[str], None]) -> None:
         """The correction of one choice; after a failure the original, or WireError, as the policy says."""
         try:
-            async for item in self._pieces(work.finish(outcome.answer, stop=asked.stop, gate=self.policy.gate)):
+            async for item in self._pieces(
+                work.finish(outcome.answer, stop=asked.stop, gate=self.policy.gate, max_tokens=asked.limit)
+            ):
                 if isinstance(item, str):
                     show(item)
                 else:
@@ -302,15 +316,17 @@ async def _whole(reply: Reply) -> bytes:
     return b"".join([chunk async for chunk in reply.chunks])
 
 
-async def _frames(reply: Reply) -> AsyncIterator[Frame]:
-    """The frames of a stream; one that breaks off behind whole answers gets the end that it lacks."""
+async def _frames(reply: Reply, lost: list[WireError]) -> AsyncIterator[Frame]:
+    """The frames of a stream; one that breaks off, which `lost` is told, gets the end that it lacks."""
     reader, ended = FrameReader(), False
     try:
         async for chunk in reply.chunks:
             for frame in reader.add(chunk):
                 ended = ended or frame.is_end
                 yield frame
-    except (WireError, ValueError):
+    except (WireError, ValueError) as problem:
+        garbage = WireError(502, str(problem), "upstream_garbage", "upstream_error")
+        lost.append(problem if isinstance(problem, WireError) else garbage)
         if not ended:
             yield END
         return
@@ -352,10 +368,16 @@ def _is_whole(frames: Sequence[Frame], choices: Sequence[Json]) -> bool:
     return bool(choices) and all(choice["finish_reason"] for choice in choices) and not any(f.is_error for f in frames)
 
 
-def _broken_off(frames: Sequence[Frame]) -> bytes:
+def _reporting(frames: Sequence[Frame], report: Json) -> bytes:
+    """A chunk without choices, like those before it, that says what became of them."""
+    like = next(frame.event for frame in reversed(frames) if frame.event is not None)
+    named = {name: like[name] for name in ("id", "object", "created", "model") if name in like}
+    return frame_of({**named, "choices": list[Json](), "usage": None, "aligner": report})
+
+
+def _broken_off(frames: Sequence[Frame], lost: WireError) -> bytes:
     """A stream that its upstream did not end well: what came of it, and an error that every client understands."""
-    sent: list[bytes] = []
-    error = WireError(502, "the upstream's answer was cut off", "upstream_cut", "upstream_error").frame
+    sent, error = list[bytes](), lost.frame
     for frame in frames:
         # A client stops reading at an event that it does not understand, and would not see the error.
         is_garbage = frame.data is not None and frame.event is None

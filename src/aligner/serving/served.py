@@ -3,11 +3,14 @@
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from importlib.metadata import version
 
 from aligner.records import Question
 from aligner.serving.engine import Finished
 from aligner.serving.upstream import Headers
 from aligner.serving.wire import Asked, Json
+
+VERSION = version("aligner-llm")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +82,7 @@ class Served:
         told = {
             "x-request-id": self.id,
             "x-aligner-id": self.id,
+            "x-aligner-version": VERSION,
             "x-aligner-mode": self.mode,
             "x-aligner-changed": ",".join(str(int(outcome.changed)) for outcome in self.outcomes),
             "x-aligner-skipped": _each(outcome.skipped for outcome in self.outcomes),
@@ -104,8 +108,10 @@ class Served:
     @property
     def report(self) -> Json:
         """The same as a field of the answer, for those who ask for it."""
+        finished = [outcome.finished for outcome in self.outcomes if outcome.finished]
         return {
             "id": self.id,
+            "version": VERSION,
             "mode": self.mode,
             "choices": [
                 {
@@ -113,11 +119,16 @@ class Served:
                     "changed": outcome.changed,
                     "skipped_reason": outcome.skipped,
                     "bypass": outcome.bypass,
+                    "edit_ratio": outcome.edit_share,
                     "kept_reason": outcome.finished.kept_reason if outcome.finished else None,
                     "confidence": outcome.finished.confidence if outcome.finished else None,
                 }
                 for outcome in self.outcomes
             ],
+            "usage": {
+                "prompt_tokens": sum(one.usage.prompt_tokens for one in finished),
+                "completion_tokens": sum(one.usage.completion_tokens for one in finished),
+            },
         }
 
 

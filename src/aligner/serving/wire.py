@@ -65,6 +65,17 @@ class Asked:
         return (stop,) if isinstance(stop, str) else tuple(s for s in _list(stop) if isinstance(s, str))
 
     @property
+    def limit(self) -> int | None:
+        """Tokens that the answer may have, where the client says so."""
+        most = self.payload.get("max_completion_tokens") or self.payload.get("max_tokens")
+        return most if isinstance(most, int) and most > 0 else None
+
+    @property
+    def wants_report(self) -> bool:
+        """Whether the answer is to say about itself what became of it."""
+        return self.aligner.get("report") is True
+
+    @property
     def wants_json(self) -> bool:
         """Whether the answer must be JSON."""
         return object_of(self.payload.get("response_format")).get("type") in ("json_object", "json_schema")
