@@ -53,7 +53,7 @@ def real_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def _ruling(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def ruling(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     from openai_served import served
 
     with served(tmp_path_factory.mktemp("rules"), allow=("off", "shadow", "correct")) as running:
@@ -61,10 +61,10 @@ def _ruling(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 @pytest.fixture
-def ruled(_ruling: Any) -> Iterator[Any]:
+def ruled(ruling: Any) -> Iterator[Any]:
     """A proxy that corrects by rules, before an upstream that answers by the name of the model."""
     from openai_served import ANSWERING
 
-    _ruling.box[0] = ANSWERING
-    yield _ruling.proxy
-    assert not _ruling.unforeseen()
+    ruling.box[0] = ANSWERING
+    yield ruling.proxy
+    assert not ruling.unforeseen()

@@ -97,12 +97,12 @@ def test_the_models_are_the_upstreams_and_their_aliases(ruled: Proxied, caller: 
         assert [call.asked.payload["model"] for call in asked(ruled, tag)] == ["unchanged"]
 
 
-def test_other_routes_are_relayed(shared: Fuzzed, ruled: Proxied, caller: Caller) -> None:
+def test_other_routes_are_relayed(ruling: Fuzzed, ruled: Proxied, caller: Caller) -> None:
     """Embeddings, and files with whatever bytes are in them."""
     vector = {"object": "embedding", "index": 0, "embedding": [0.25, -1.5]}
     usage = {"prompt_tokens": 1, "total_tokens": 1}
     made = {"object": "list", "model": "m", "data": [vector], "usage": usage}
-    shared.box[0] = lambda asked: json_body(made if asked.path == "/v1/embeddings" else {"id": "file-1"})
+    ruling.box[0] = lambda asked: json_body(made if asked.path == "/v1/embeddings" else {"id": "file-1"})
     told = caller.told(ruled.url, "embeddings.create", model="m", input="Paris", encoding_format="float")
     assert told.value.data[0].embedding == [0.25, -1.5]
     assert ruled.upstream.calls[-1].asked.payload["input"] == "Paris"
