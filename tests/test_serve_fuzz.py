@@ -139,6 +139,7 @@ def test_any_body_is_answered(proxy: Fuzzed, body: bytes, path: bytes, mode: byt
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @LONG
 @given(body=bodies(), path=PATHS, mode=MODE)
 def test_any_body_of_very_many_is_answered(proxy: Fuzzed, body: bytes, path: bytes, mode: bytes) -> None:
@@ -314,6 +315,7 @@ def test_any_upstream_is_survived(proxy: Fuzzed, script: Script, path: bytes, mo
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # among its upstreams are many that are waited for
 @LONG
 @given(script=scripts(), path=PATHS, mode=MODE, streamed=st.booleans())
 def test_any_upstream_of_very_many_is_survived(
