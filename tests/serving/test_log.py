@@ -228,7 +228,7 @@ def test_dropped_tables_are_made_again(database: str) -> None:
         await log.flush()
         engine = sqlalchemy.create_engine(place_of(database).url)
         with engine.begin() as connection:
-            for table in ("feedback", "corrections", "schema"):
+            for table in ("words", "queue", "kinds", "feedback", "corrections", "schema"):
                 connection.exec_driver_sql(f"DROP TABLE aligner_{table}")
         engine.dispose()
         log.put(row(1))

@@ -150,6 +150,16 @@ _REFUSED = re.compile(r"[\x00\x1a\ud800-\udfff]")
 _ESCAPED = re.compile("\x1a([0-9a-f]{4})")
 
 
+def escaped(text: str) -> str:
+    """A text that every database and every file takes: see `AnyText`."""
+    return _REFUSED.sub(lambda match: f"\x1a{ord(match[0]):04x}", text)
+
+
+def unescaped(text: str) -> str:
+    """The text that `escaped` was given."""
+    return _ESCAPED.sub(lambda match: chr(int(match[1], 16)), text)
+
+
 class AnyText(TypeDecorator[str]):
     """Any text at all, in readable form.
 
@@ -167,8 +177,8 @@ class AnyText(TypeDecorator[str]):
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         """Into the database."""
-        return value and _REFUSED.sub(lambda match: f"\x1a{ord(match[0]):04x}", value)
+        return value and escaped(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
         """Out of the database."""
-        return value and _ESCAPED.sub(lambda match: chr(int(match[1], 16)), value)
+        return value and unescaped(value)

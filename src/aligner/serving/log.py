@@ -4,18 +4,20 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import structlog
+from sqlalchemy import Connection
 
 from aligner.errors import AlignerError
 from aligner.serving.blocking import BlockingThread
 from aligner.serving.database import StoreError, place_of
 from aligner.serving.logged import Content, Feedback, Logged, reduced, reduced_feedback
+from aligner.serving.review.reading import Reviewed, reviewed
 from aligner.serving.store import Store
 from aligner.serving.waiting import Waiting
 
@@ -64,7 +66,9 @@ async def open_log(url: str, options: LogOptions = _DEFAULTS) -> AsyncGenerator[
     Raises MisuseError for a URL that cannot be right and for tables of a newer version; a database that is only out of
     reach is waited for.
     """
-    log = CorrectionLog(Store(place_of(url), timeout=options.timeout), options)
+    place = place_of(url)
+    writer, reader = (Store(place, writable=writes, timeout=options.timeout) for writes in (True, False))
+    log = CorrectionLog(writer, reader, options)
     await log.open()
     try:
         yield log
@@ -86,10 +90,12 @@ class CorrectionLog:
     or waiting: the three counters add up.
     """
 
-    def __init__(self, store: Store, options: LogOptions) -> None:
+    def __init__(self, store: Store, reader: Store, options: LogOptions) -> None:
         self._store = store
         self._options = options
         self._thread = BlockingThread("correction log")
+        self._reader = reader
+        self._reading_thread = BlockingThread("review queue")
         self._waiting = Waiting(options.waiting, options.waiting_characters)
         self._being_written = 0
         self._requests: deque[_Request] = deque()
@@ -136,6 +142,25 @@ class CorrectionLog:
         """Keep feedback; gives whether there is such a correction."""
         return await self._request(partial(self._store.add_feedback, reduced_feedback(said, self._options.content)))
 
+    async def note(self, said: Sequence[Feedback], owner: str | None = None) -> Collection[str]:
+        """Keep feedback, all or none, and give the ids of the corrections that are there; see `Store.note`."""
+        kept = [reduced_feedback(one, self._options.content) for one in said]
+        return await self._request(partial(self._store.note, kept, owner))
+
+    async def undo(self, batch: str, reviewer: str | None) -> int:
+        """Delete the feedback of one action of a reviewer's, and give how much it was."""
+        return await self._request(partial(self._store.undo, batch, reviewer))
+
+    async def reviewed(self, id: str) -> Reviewed | None:  # noqa: A002  # the name of the field
+        """The correction of that id, and how far its review has come."""
+        return await self._request(partial(self._store.ask, partial(reviewed, id=id)))
+
+    async def ask(self, question: Callable[[Connection], T]) -> T:
+        """What somebody finds out who only reads, beside the writing; the last rows may still be on their way."""
+        if not self._tasks:
+            raise StoreError(_CLOSED)
+        return await self._reading_thread.call(partial(self._reader.ask, question))
+
     async def forget(self, conversation: str) -> int:
         """Delete a conversation with its feedback, and give the number of its corrections; see `Store.forget`."""
         return await self._request(partial(self._store.forget, conversation))
@@ -148,6 +173,9 @@ class CorrectionLog:
         # In portions, so that new rows are written in between.
         while deleted := await self._request(partial(self._store.purge, before)):
             count += deleted
+        is_more = count > 0 and await self._request(partial(self._store.tidy, begins=True))
+        while is_more:
+            is_more = await self._request(partial(self._store.tidy, begins=False))
         return count
 
     async def open(self) -> None:
@@ -158,6 +186,7 @@ class CorrectionLog:
             self._note_failure(error)
         except BaseException:
             self._thread.end()
+            self._reading_thread.end()
             raise
         self._tasks = (asyncio.create_task(self._write()), asyncio.create_task(self._purge_for_ever()))
 
@@ -174,10 +203,12 @@ class CorrectionLog:
         self._refuse_requests(StoreError(_CLOSED))
         if lost := self._waiting.drop_all():
             _warn("the correction log was closed before all was written", lost=lost)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(1.0):
-                await self._thread.call(self._store.close)
-        self._thread.end()
+        # The writer last: whoever closes last puts all of SQLite's files in order, and a reader may not.
+        for thread, store in ((self._reading_thread, self._reader), (self._thread, self._store)):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await thread.call(store.close)
+            thread.end()
 
     async def _request(self, function: Callable[[], T]) -> T:
         if not self._tasks:

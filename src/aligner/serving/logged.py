@@ -1,7 +1,8 @@
 """What the correction log holds: one answer and what became of it, with as much of its content as may be kept."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
@@ -10,6 +11,10 @@ from aligner.records import Message
 Content = Literal["off", "hash", "full"]
 Outcome = Literal["sent", "cancelled", "failed"]
 Verdict = Literal["accept", "reject", "edit", "both_bad"]
+State = Literal["open", "once", "settled", "disputed"]
+"""by the last word of each reviewer: nobody's, one reviewer's, of several who agree, of several who do not"""
+Reviewer = tuple[str | None, str | None]
+"""the name of a key, and the name that was given with the feedback"""
 
 
 class Lengths(NamedTuple):
@@ -33,6 +38,11 @@ class Feedback:
     """labels, which are kept even where content is not"""
     comment: str | None = None
     user: str | None = None
+    """whose it is, as the client says"""
+    reviewer: str | None = None
+    """whose key it came with"""
+    batch: str = ""
+    """names the action that it was part of, which can be undone as a whole; empty where none can"""
     created: float
     """seconds since 1970"""
 
@@ -118,3 +128,25 @@ def reduced_feedback(feedback: Feedback, content: Content) -> Feedback:
     texts = (feedback.text, feedback.comment)
     text, comment = (None if content == "off" or text is None else hash_of(text) for text in texts)
     return replace(feedback, text=text, comment=comment)
+
+
+def last_words(feedback: Iterable[Feedback]) -> Mapping[Reviewer, Feedback]:
+    """What each reviewer said last, of feedback whose oldest comes first."""
+    return {(said.reviewer, said.user): said for said in feedback}
+
+
+def state_of(feedback: Iterable[Feedback]) -> State:
+    """How far the review of a correction has come."""
+    verdicts = [said.verdict for said in last_words(feedback).values()]
+    if len(verdicts) < 2:
+        return "once" if verdicts else "open"
+    return "settled" if len(set(verdicts)) == 1 else "disputed"
+
+
+def settled(feedback: Iterable[Feedback]) -> Feedback | None:
+    """What counts of all that was said: the newest with the verdict that most reviewers gave last; None for a tie."""
+    said = list(last_words(feedback).values())
+    ranked = Counter(one.verdict for one in said).most_common(2)
+    if not ranked or (len(ranked) == 2 and ranked[0][1] == ranked[1][1]):
+        return None
+    return max((one for one in said if one.verdict == ranked[0][0]), key=lambda one: one.created)

@@ -1,9 +1,8 @@
 """What is written to the correction log, read from it and deleted in it: plain calls that may block."""
 
-from collections import defaultdict
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, Select, delete, insert, select, tuple_
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
@@ -11,19 +10,21 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyErro
 from aligner.errors import MisuseError
 from aligner.serving.database import Place, StoreError, engine_for, is_no_database, reason
 from aligner.serving.logged import Content, Feedback, Lengths, Logged, Outcome, Verdict
+from aligner.serving.review.queue import begin, drop_kinds, enqueue, queue, restate, said_of
+from aligner.serving.review.search import merge_some, merge_words
+from aligner.serving.schema import is_current, prepare
 from aligner.serving.tables import (
     INSERT,
-    check,
     columns_of,
     columns_of_feedback,
     corrections,
     feedback,
-    feedback_from,
     logged_from,
-    prepare,
 )
 
 __all__ = ["Content", "Feedback", "Lengths", "Logged", "Outcome", "Store", "StoreError", "Verdict"]
+
+T = TypeVar("T")
 
 _PAGE = 500
 
@@ -57,6 +58,7 @@ class Store:
             with self._transaction() as connection:
                 statement = INSERT[connection.dialect.name](corrections).on_conflict_do_nothing()
                 connection.execute(statement, [columns_of(row) for row in rows])
+                enqueue(connection, rows)
         except (StoreError, MisuseError):
             raise
         except Exception:  # noqa: BLE001  # whatever it is: one bad row must not hold up the others
@@ -65,12 +67,40 @@ class Store:
 
     def add_feedback(self, said: Feedback) -> bool:
         """Add feedback; gives whether there is such a correction."""
-        try:
-            with self._transaction() as connection:
-                connection.execute(insert(feedback), columns_of_feedback(said))
-        except IntegrityError:
-            return False
-        return True
+        return said.id in self.note([said])
+
+    def note(self, said: Sequence[Feedback], owner: str | None = None) -> Collection[str]:
+        """Add feedback in one transaction, and give the ids of the corrections that are there.
+
+        With an `owner` only rows whose `key_hash` that is are there.
+        """
+        with self._transaction() as connection:
+            begin(connection)
+            there = select(queue.c.id).where(queue.c.id.in_([one.id for one in said]))
+            if owner is not None:
+                there = there.join_from(queue, corrections).where(corrections.c.key_hash == owner)
+            # Whoever judges the same corrections waits, each in the same order, and sees what was said before.
+            found = set(connection.scalars(there.order_by(queue.c.number).with_for_update(of=queue)))
+            if noted := [columns_of_feedback(one) for one in said if one.id in found]:
+                connection.execute(insert(feedback), noted)
+                restate(connection, found)
+        return found
+
+    def undo(self, batch: str, reviewer: str | None) -> int:
+        """Delete the feedback of one action of a reviewer's, and give how much it was."""
+        own = (feedback.c.batch == batch, feedback.c.batch != "", feedback.c.reviewer.is_not_distinct_from(reviewer))
+        with self._transaction() as connection:
+            begin(connection)
+            judged = queue.c.id.in_(select(feedback.c.id).where(*own))
+            ids = list(connection.scalars(select(queue.c.id).where(judged).order_by(queue.c.number).with_for_update()))
+            count = connection.execute(delete(feedback).where(*own)).rowcount
+            restate(connection, ids)
+        return count
+
+    def ask(self, question: Callable[[Connection], T]) -> T:
+        """What somebody finds out who only reads."""
+        with self._transaction() as connection:
+            return question(connection)
 
     def get(self, id: str) -> Logged | None:  # noqa: A002  # the name of the field
         """The correction of that id with its feedback."""
@@ -100,8 +130,12 @@ class Store:
         with self._transaction() as connection:
             statement = delete(corrections).where(corrections.c.conversation == conversation)
             count = connection.execute(statement).rowcount
+            drop_kinds(connection)
         self._has_traces |= count > 0
         if self._has_traces and self._place.file:
+            # What is deleted stays in the index of words until its parts are merged.
+            with self._transaction() as connection:
+                merge_words(connection)
             # secure_delete alone leaves copies where rows have moved from page to page.
             self._maintain("VACUUM")
             if not self._empty_wal():
@@ -113,15 +147,26 @@ class Store:
         """Delete the oldest corrections from before that time with their feedback, and give their number.
 
         SQLite overwrites them, but for copies that it left where rows have moved; those go when a conversation is
-        forgotten, since only that writes the whole file anew.
+        forgotten, since only that writes the whole file anew. Words of theirs go with `tidy`.
         """
         old = select(corrections.c.id).where(corrections.c.created < before)
         oldest = old.order_by(corrections.c.created).limit(at_most)
         with self._transaction() as connection:
             count = connection.execute(delete(corrections).where(corrections.c.id.in_(oldest))).rowcount
+            drop_kinds(connection)
         if count and self._place.file:
             self._empty_wal()
         return count
+
+    def tidy(self, *, begins: bool) -> bool:
+        """Overwrite a part of what deleted rows left in SQLite's index of words, and give whether there is more."""
+        if not self._place.file:
+            return False
+        with self._transaction() as connection:
+            is_more = merge_some(connection, begins=begins)
+        if not is_more:
+            self._empty_wal()
+        return is_more
 
     def close(self) -> None:
         """Disconnect."""
@@ -144,7 +189,13 @@ class Store:
             self._engine = engine_for(self._place, writable=self._writable, timeout=self._timeout)
             with self._engine.begin() as connection:
                 _limit_waiting(connection, self._timeout)
-                (prepare if self._writable else check)(connection, self._place.label)
+                if self._writable:
+                    prepare(connection, self._place.label)
+                is_old = not self._writable and not is_current(connection, self._place.label)
+            if is_old:
+                # Whoever reads older tables brings them up to date, too.
+                with closing(Store(self._place, timeout=self._timeout)) as writer:
+                    writer.open()
             self._file = self._place.identity
         return self._engine
 
@@ -181,11 +232,8 @@ class Store:
 def _read(connection: Connection, query: Select[Any]) -> list[Logged]:
     """The corrections that a query finds, with their feedback."""
     found = connection.execute(query).mappings().all()
-    said = select(feedback).where(feedback.c.id.in_([row["id"] for row in found]))
-    by_id: defaultdict[str, list[Feedback]] = defaultdict(list)
-    for row in connection.execute(said.order_by(feedback.c.created, feedback.c.number)).mappings():
-        by_id[row["id"]].append(feedback_from(dict(row)))
-    return [logged_from(dict(row), by_id[row["id"]]) for row in found]
+    said = said_of(connection, [row["id"] for row in found])
+    return [logged_from(dict(row), said.get(row["id"], ())) for row in found]
 
 
 def _limit_waiting(connection: Connection, timeout: float) -> None:
@@ -193,3 +241,5 @@ def _limit_waiting(connection: Connection, timeout: float) -> None:
     if connection.dialect.name == "postgresql":
         lock, statement = round(timeout * 1000), round(timeout * 10_000)
         connection.exec_driver_sql(f"SET LOCAL lock_timeout = {lock}; SET LOCAL statement_timeout = {statement}")
+        # To compile a statement takes longer than any of ours.
+        connection.exec_driver_sql("SET LOCAL jit = off")

@@ -1,11 +1,13 @@
 """The tables of the correction log, and its rows as values of the system."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     Connection,
@@ -16,26 +18,19 @@ from sqlalchemy import (
     Integer,
     MetaData,
     Table,
-    func,
-    inspect,
-    select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.schema import CreateIndex, CreateTable
 
-from aligner.errors import MisuseError
 from aligner.records import Message
 from aligner.serving.database import AnyText
 from aligner.serving.logged import Feedback, Lengths, Logged
 
-VERSION = 1
-_PREPARING = 0x616C69676E  # whoever prepares the tables in PostgreSQL holds this lock
-
-_all = MetaData()
-schema = Table("aligner_schema", _all, Column("version", Integer, primary_key=True))
+metadata = MetaData()
+NUMBER = BigInteger().with_variant(Integer, "sqlite")
+"""the type of a number of the review queue"""
 corrections = Table(
     "aligner_corrections",
-    _all,
+    metadata,
     Column("id", AnyText, primary_key=True),
     Column("created", Double, nullable=False),
     *(Column(name, AnyText, nullable=False) for name in ("conversation", "key_hash", "route", "mode")),
@@ -51,18 +46,20 @@ corrections = Table(
 )
 feedback = Table(
     "aligner_feedback",
-    _all,
+    metadata,
     Column("number", Integer, Identity(), primary_key=True),
     Column("id", AnyText, ForeignKey(corrections.c.id, ondelete="CASCADE"), nullable=False),
     Column("created", Double, nullable=False),
     Column("verdict", AnyText, nullable=False),
     Column("tags", AnyText, nullable=False),
-    *(Column(name, AnyText) for name in ("text", "comment", "user")),
+    *(Column(name, AnyText) for name in ("text", "comment", "user", "reviewer")),
+    Column("batch", AnyText, nullable=False, server_default=""),
 )
 Index("aligner_corrections_by_time", corrections.c.created, corrections.c.id)
 # PostgreSQL's ordinary index refuses a name of some kilobytes.
 Index("aligner_corrections_by_conversation", corrections.c.conversation, postgresql_using="hash")
 Index("aligner_feedback_by_correction", feedback.c.id)
+Index("aligner_feedback_by_batch", feedback.c.batch, postgresql_using="hash")
 
 _CODED = ("messages", "seconds", "usage", "lengths", "feedback")
 _PLAIN = [field.name for field in fields(Logged) if field.name not in _CODED]
@@ -71,36 +68,13 @@ INSERT = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 """the statement that knows ON CONFLICT, for each kind of database"""
 
 
-def prepare(connection: Connection, label: str) -> None:
-    """Make the tables where there are none; raises MisuseError for those of a newer version."""
-    there = inspect(connection)
-    # Looked at first: to make what is there takes locks that hold up other programs.
-    if not all(there.has_table(table.name) for table in _all.sorted_tables):
-        _make(connection)
-    check(connection, label)
-
-
-def _make(connection: Connection) -> None:
-    if connection.dialect.name == "postgresql":
-        # There IF NOT EXISTS alone fails when two programs make a table at once.
-        connection.execute(select(func.pg_advisory_xact_lock(_PREPARING)))
-    for table in _all.sorted_tables:
-        connection.execute(CreateTable(table, if_not_exists=True))
-        for index in table.indexes:
-            connection.execute(CreateIndex(index, if_not_exists=True))
-    connection.execute(INSERT[connection.dialect.name](schema).on_conflict_do_nothing(), {"version": VERSION})
-
-
-def check(connection: Connection, label: str) -> None:
-    """Raise MisuseError for what holds no correction log, or one of a newer version."""
-    if not inspect(connection).has_table(schema.name):
-        raise MisuseError(f"{label}: holds no correction log")
-    found = connection.scalar(select(func.max(schema.c.version)))
-    if found is not None and found > VERSION:
-        raise MisuseError(
-            f"{label}: was written by a newer aligner (version {found} of the tables, this one knows {VERSION}); "
-            "update aligner-llm or name another database"
-        )
+def add_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str, object]]) -> int:
+    """Insert rows but for those whose key is there already, and give the number of the others."""
+    statement = INSERT[connection.dialect.name](table).on_conflict_do_nothing()
+    if connection.dialect.name == "sqlite":
+        return connection.execute(statement, rows).rowcount
+    # All rows in one statement; without anything to return, each would be one of its own.
+    return len(connection.execute(statement.returning(*table.primary_key), rows).all())
 
 
 def columns_of(row: Logged) -> dict[str, object]:
@@ -131,6 +105,14 @@ def logged_from(columns: Mapping[str, Any], said: Iterable[Feedback]) -> Logged:
 def columns_of_feedback(said: Feedback) -> dict[str, object]:
     """Feedback for the table."""
     return {**{name: getattr(said, name) for name in _SAID}, "tags": _dumps(said.tags)}
+
+
+def feedback_of_rows(rows: Iterable[Mapping[str, Any]]) -> Mapping[str, list[Feedback]]:
+    """Feedback from the table, by the ids of its corrections."""
+    said: defaultdict[str, list[Feedback]] = defaultdict(list)
+    for row in rows:
+        said[row["id"]].append(feedback_from(row))
+    return said
 
 
 def feedback_from(columns: Mapping[str, Any]) -> Feedback:
