@@ -133,7 +133,7 @@ def test_a_correction_is_told_piece_by_piece_and_then_as_a_whole(folder: Path) -
             assert text == done["text"] == "Paris is it. I like Paris."
             assert apply_edits(LYON, [Edit(*edit) for edit in done["edits"]]) == text
             assert (done["changed"], done["kept_reason"]) == (True, None)
-            assert done["seconds"].keys() == {"queue", "read", "write"}
+            assert done["seconds"].keys() == {"queue", "read", "verify", "edit"}
             assert done["usage"]["passes"] == 0
 
 

@@ -80,6 +80,7 @@ class Aligner:
             kept_reason=reason,
             confidence=written.confidence,
             doubt=written.doubt,
+            spans=written.spans,
             usage=written.usage,
         )
 

@@ -64,6 +64,8 @@ class Completion:
     """of a draft: its lowest token probability, where the model looked"""
     doubt: tuple[float, ...] | None = None
     """for each token of a draft one minus its probability, on request"""
+    spans: tuple[tuple[int, int], ...] | None = None
+    """for each figure of the doubt, from which to which character of the draft it goes, where that can be told"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,8 @@ class Correction:
     """that no change is needed"""
     doubt: tuple[float, ...] | None = None
     """one figure for each token of the answer, on request"""
+    spans: tuple[tuple[int, int], ...] | None = None
+    """for each of those figures, from which to which character of the answer it goes, where that can be told"""
     usage: Usage = Usage()
 
     @property
@@ -128,6 +132,8 @@ class Triple:
     correction: str
     sources: tuple[str, str, str] = ("", "", "")
     """where question, answer and correction came from"""
+    conversation: str = ""
+    """names the conversation that it is part of, where that is known"""
 
     @property
     def is_identity(self) -> bool:

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from tiny import EXCHANGES, Family, exact_writer, tiny_aligner, tiny_model, written
 from transformers import AutoModelForCausalLM, AutoTokenizer, BloomConfig
 
 from aligner.correct import Aligner
-from aligner.correcting.lm_writer import LMWriter, load_checkpoint
+from aligner.correcting.lm_writer import LMWriter, load_checkpoint, spans_of
 from aligner.correcting.writers import Writer
 from aligner.errors import CheckpointError
 from aligner.models.hf import load_causal_lm
@@ -74,8 +76,23 @@ def test_doubt_is_a_figure_for_each_token_of_the_answer(writer: LMWriter) -> Non
         assert correction.doubt is not None
         assert len(correction.doubt) == len(writer.encoder.text_ids(exchange.answer))
         assert all(0 <= doubt <= 1 for doubt in correction.doubt)
+        assert correction.spans is not None
+        assert len(correction.spans) == len(correction.doubt)
+        assert correction.spans[-1][1] == len(exchange.answer)
         assert correction.confidence is not None
         assert 0 <= correction.confidence <= 1
+
+
+@given(st.text(max_size=60))
+def test_tokens_know_their_characters(writer: LMWriter, text: str) -> None:
+    """Their spans go through the text without a gap; tokens that share a letter all have the whole of it."""
+    spans = spans_of(ids := writer.encoder.text_ids(text), text, writer.codec.decode)
+    assert spans is not None
+    assert len(spans) == len(ids)
+    whole = list(dict.fromkeys(spans))
+    assert "".join(text[start:end] for start, end in whole) == text
+    assert [start for start, _ in whole] == [0, *(end for _, end in whole)][: len(whole)]
+    assert spans_of(ids, text + "x", writer.codec.decode) is None
 
 
 @pytest.mark.parametrize("sampling", [GREEDY, SamplingParams(temperature=2.0, seed=5), SamplingParams(max_tokens=3)])

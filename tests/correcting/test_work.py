@@ -107,8 +107,8 @@ def test_a_cancelled_work_is_left_at_the_next_piece() -> None:
         assert (told.ends, silent.ends, silent.pieces) == (0, 0, [])
 
 
-def test_the_time_of_a_work_is_in_its_three_parts() -> None:
-    """In the queue, until the first piece, and from there on; none is negative."""
+def test_the_time_of_a_work_is_in_its_four_parts() -> None:
+    """In the queue, until the first piece, nothing that a draft would take, and from there on; none is negative."""
     going_on = threading.Event()
     with threads(Words(lambda word: going_on.wait(60) if word == "slow" else None), 1) as back_end:
         _, first = asked(back_end, Exchange("q", "slow"))
@@ -117,7 +117,7 @@ def test_the_time_of_a_work_is_in_its_three_parts() -> None:
         first.result()
         second.result()
     for heard in (first, second):
-        assert heard.seconds.keys() == {"queue", "read", "write"}
+        assert heard.seconds.keys() == {"queue", "read", "verify", "edit"}
         assert min(heard.seconds.values()) >= 0
     assert first.seconds["read"] > 0.05
     assert second.seconds["queue"] > 0.05

@@ -195,11 +195,14 @@ class _Row:
         """what was handed on before it was decoded once more, as far as it has not come again"""
         self._writer = writer
         self._order = work.begin()
+        new = len(request.prompt) - (request.read.cut(request.prompt[:-1]) if request.read else 0)
+        self._reading = new / (new + len(request.draft.ids))
+        """the prompt's share of the tokens in the first pass, which reads the rest of it and judges the whole draft"""
         self._text = StepText(writer.codec, self._order.sampling.stop)
 
     def take(self, step: Step) -> None:
         """Hand on what a step gave."""
-        self.work.look()
+        self.work.look(self._reading)
         if self.work.cancelled:
             return
         end, gate = step.end, self.request.gate

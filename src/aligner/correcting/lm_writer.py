@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from aligner.config import Device
 from aligner.correcting.work import BackEnd
 from aligner.decoding.decoder import Decoded, Request, Step
-from aligner.decoding.drafts import Codec, codec_of
+from aligner.decoding.drafts import Codec, Decode, codec_of
 from aligner.decoding.sampling import sampler_of
 from aligner.decoding.start import StartDecoder, start_decoder
 from aligner.models.generating import CONTEXT_WHERE_NONE_IS_NAMED, context_of
@@ -105,6 +105,8 @@ class LMWriter:
         """What was decoded, as text and in figures."""
         rejected = decoded.drafted - decoded.accepted
         usage = Usage(len(prompt), len(decoded.tokens), decoded.accepted, rejected, decoded.passes)
+        # The end of the text is a token of the draft, and none of the answer's.
+        ids = self.codec.encode(exchange.answer) if decoded.doubt else []
         cutter = StopCutter(sampling.stop)
         ended = decoded.tokens[-1] == self.codec.end
         text = cutter.add(self.codec.decode(decoded.tokens[:-1] if ended else decoded.tokens))
@@ -113,9 +115,26 @@ class LMWriter:
             "stop" if ended or cutter.stopped else "length",
             usage,
             decoded.confidence,
-            # The end of the text is a token of the draft, and none of the answer's.
-            decoded.doubt and decoded.doubt[: len(self.codec.encode(exchange.answer))],
+            decoded.doubt and decoded.doubt[: len(ids)],
+            spans_of(ids, exchange.answer, self.codec.decode) if decoded.doubt else None,
         )
+
+
+def spans_of(ids: Sequence[int], text: str, decode: Decode) -> tuple[tuple[int, int], ...] | None:
+    """From which to which character of a text each of its tokens goes; tokens that share a letter all have the whole.
+
+    None where the tokens do not spell the text letter for letter.
+    """
+    reader, spans, parts = TokenText(decode), list[tuple[int, int]](), list[str]()
+    end = untold = 0
+    for place, token in enumerate(ids, 1):
+        piece = reader.add(token) or (reader.rest() if place == len(ids) else "")
+        untold += 1
+        if piece:
+            parts.append(piece)
+            spans += [(end, end + len(piece))] * untold
+            end, untold = end + len(piece), 0
+    return tuple(spans) if "".join(parts) == text else None
 
 
 class StepText:

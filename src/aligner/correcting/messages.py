@@ -53,5 +53,6 @@ def fields_of(correction: Correction) -> dict[str, object]:
         "edits": [list(edit) for edit in correction.edits],
         "confidence": correction.confidence,
         "doubt": correction.doubt,
+        "spans": correction.spans,
         "usage": correction.usage,
     }

@@ -56,6 +56,7 @@ class Work:
         self.cancelled = False
         self._listener = listener
         self._times: dict[str, float] = {}
+        self._reading = 1.0
 
     def ask(self, order: Order) -> None:
         """The whole answer is known; from now on the time counts."""
@@ -69,9 +70,10 @@ class Work:
         self._times.setdefault("begun", time.perf_counter())
         return self.order
 
-    def look(self) -> None:
-        """The first pass is over, or the first piece is there."""
-        self._times.setdefault("read", time.perf_counter())
+    def look(self, reading: float = 1.0) -> None:
+        """The first pass is over, or the first piece is there; that share of it was the prompt's, and not a draft's."""
+        if "looked" not in self._times:
+            self._times["looked"], self._reading = time.perf_counter(), reading
 
     def give(self, piece: str) -> None:
         """Hand on some more of the correction."""
@@ -86,10 +88,11 @@ class Work:
         self._listener.failed(cause, message)
 
     def _seconds(self) -> Mapping[str, float]:
-        """In the queue; until the prompt was read and the answer judged; and from there to the end."""
+        """In the queue; reading the prompt; judging the draft; and from there to the end."""
         now = time.perf_counter()
-        asked, begun, read = (self._times.get(name, now) for name in ("asked", "begun", "read"))
-        return {"queue": begun - asked, "read": read - begun, "write": now - read}
+        asked, begun, looked = (self._times.get(name, now) for name in ("asked", "begun", "looked"))
+        read = self._reading * (looked - begun)
+        return {"queue": begun - asked, "read": read, "verify": looked - begun - read, "edit": now - looked}
 
 
 class BackEnd(Protocol):
