@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,10 +24,11 @@ from aligner.config import ExportConfig
 from aligner.data.fields import triple_of
 from aligner.data.readers import ultrafeedback
 from aligner.errors import MisuseError
-from aligner.export import LeftOut, export, preference, triple
+from aligner.export import export
 from aligner.files import bad_rows_named, read
 from aligner.records import Message, Triple
 from aligner.serving.database import place_of
+from aligner.serving.exporting.lessons import Lessons, Wanted, preference, triple
 from aligner.serving.logged import Feedback, Logged, Verdict, reduced
 from aligner.serving.store import Store
 
@@ -55,7 +57,7 @@ def exported(database: str, out: Path, **given: Any) -> list[Triple]:
 
 def triple_row(number: int, correction: str, source: str) -> Triple:
     """The triple that row gives."""
-    return Triple(TALK, ROW.answer, correction, (f"log:{row(number).id}", MODEL, source))
+    return Triple(TALK, ROW.answer, correction, (f"log:{row(number).id}", MODEL, source), "talk")
 
 
 def judged(database: str) -> str:
@@ -80,23 +82,73 @@ def test_each_verdict_becomes_its_triple(tmp_path: Path, capsys: pytest.CaptureF
     )
 
 
-def test_a_rejected_correction_is_a_pair_that_prefers_the_answer(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Only rejections give pairs, as TRL takes them and our own reader reads them."""
+def test_what_people_preferred_to_a_correction_makes_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A rejection prefers the answer, an edit the human text; both as TRL takes them and our own reader reads them."""
     out = tmp_path / "pairs.jsonl"
     export(ExportConfig(database=judged(str(tmp_path / "log.db")), out=out, kind="preferences"))
     asked = [{"role": turn.role, "content": turn.content} for turn in TALK]
-    assert [json.loads(line) for line in out.read_text().splitlines()] == [
-        {
-            "chosen": [*asked, {"role": "assistant", "content": ROW.answer}],
-            "rejected": [*asked, {"role": "assistant", "content": ROW.correction}],
-        }
+    pairs = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [(pair["chosen"], pair["rejected"]) for pair in pairs] == [
+        tuple([*asked, {"role": "assistant", "content": reply}] for reply in (better, ROW.correction))
+        for better in (ROW.answer, "Two.")
     ]
-    (read_back,) = [value for _, value in read(out, ultrafeedback, bad_rows=bad_rows_named("stop", out))]
-    assert isinstance(read_back, Triple)
-    assert (read_back.question, read_back.answer, read_back.correction) == (TALK, ROW.correction, ROW.answer)
-    assert "7 corrections read, 1 preferences written, 6 left out (2 " in capsys.readouterr().err
+    found = [value for _, value in read(out, ultrafeedback, bad_rows=bad_rows_named("stop", out))]
+    assert all(isinstance(one, Triple) for one in found)
+    assert [(one.question, one.answer, one.correction) for one in found if isinstance(one, Triple)] == [
+        (TALK, ROW.correction, better) for better in (ROW.answer, "Two.")
+    ]
+    assert "7 corrections read, 2 preferences written, 5 left out (2 " in capsys.readouterr().err
+
+
+def test_every_row_says_who_judged_what_and_when(tmp_path: Path) -> None:
+    """A row can be audited: its conversation, its Aligner, the verdict, when it was given and by whom."""
+    words = [said(ROW, "accept", created=2.0, reviewer="ann", user="a"), said(ROW, "accept", created=3.0, user="bob")]
+    database = logged(str(tmp_path / "log.db"), [ROW, row(1)], words)
+    export(ExportConfig(database=database, out=tmp_path / "rows.jsonl", unjudged=True))
+    first, second = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    about = ("conversation", "aligner", "verdict", "judged", "reviewers", "user")
+    assert [first[name] for name in about] == ["talk", "demo@1", "accept", 3.0, ["ann", "bob"], "bob"]
+    assert [second[name] for name in about] == ["talk", "demo@1", None, None, [], None]
+
+
+def test_where_reviewers_disagree_nothing_is_learnt(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A tie gives no row, and is counted; the word of most gives one, and each reviewer has one word, the last."""
+    words = [said(row(0), "accept", user="ann"), said(row(0), "reject", user="bob")]
+    words += [said(row(1), "accept", user="a"), *(said(row(1), "reject", user=user) for user in "bc")]
+    words += [said(row(2), "reject", user="ann", created=1.0), said(row(2), "accept", user="ann", created=2.0)]
+    database = logged(str(tmp_path / "log.db"), [row(0), row(1), row(2)], words)
+    rows = exported(database, tmp_path / "out.jsonl")
+    assert [one.correction for one in rows] == [ROW.answer, ROW.correction]
+    assert (
+        "3 corrections read, 2 triples written, 1 left out (1 on which reviewers disagree)" in capsys.readouterr().err
+    )
+
+
+def flooded(database: str) -> str:
+    """Four corrections that ann and bob accept and mallory edits; two of them mallory alone."""
+    rows = [row(number) for number in range(4)]
+    words = [said(one, "edit", text="Buy!", reviewer="mallory", user=f"u{i}") for i, one in enumerate(rows)]
+    words += [said(rows[0], "accept", reviewer="ann"), said(rows[0], "accept", reviewer="bob")]
+    return logged(database, rows, [*words, said(rows[1], "accept", reviewer="ann")])
+
+
+@pytest.mark.parametrize(
+    ("guards", "corrections", "reason"),
+    [
+        ({}, [ROW.correction, "Buy!", "Buy!"], "1 on which reviewers disagree"),
+        ({"reviewers": ("ann",)}, [ROW.correction] * 2, "2 judged only by others than the reviewers asked for"),
+        ({"votes": 2}, [ROW.correction], "2 on which fewer than 2 reviewers agree; 1 on which reviewers disagree"),
+        ({"most_per_reviewer": 1}, [ROW.correction, "Buy!"], "1 beyond 1 of one reviewer"),
+        ({"reviewers": ("ann",), "unjudged": True}, [ROW.correction] * 2, "2 judged only by others"),
+    ],
+)
+def test_nobody_can_flood_what_is_learnt(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], guards: dict[str, Any], corrections: list[str], reason: str
+) -> None:
+    """Whose word counts, how many must agree and how many rows one may give are guards, by key and not by user."""
+    rows = exported(flooded(str(tmp_path / "log.db")), tmp_path / "out.jsonl", **guards)
+    assert [one.correction for one in rows] == corrections
+    assert reason in capsys.readouterr().err
 
 
 def test_what_nobody_judged_is_taken_only_on_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -168,19 +220,19 @@ def test_every_row_that_is_made_can_be_read(
 ) -> None:
     """Whatever was logged, a triple or a pair is one that our readers take, or it is left out with a reason."""
     texts = {"messages": messages, "question": question, "answer": answer, "correction": correction}
-    made = row(0, **texts, feedback=(said(ROW, verdict, text=text),))
-    row_made, pair = triple(made), preference(made)
-    if isinstance(row_made, LeftOut):
-        assert row_made.reason
-    else:
-        expected = {"accept": correction, "reject": answer, "edit": text}[verdict]
-        read_back = triple_of(json.loads(json.dumps(row_made)))
-        assert (read_back.answer, read_back.correction) == (answer, expected)
-    if not isinstance(pair, LeftOut):
-        assert verdict == "reject"
-        read_pair = ultrafeedback(json.loads(json.dumps(pair)))
+    made = row(0, **texts, conversation=text, feedback=(said(ROW, verdict, text=text, user=text),))
+    lessons = Lessons(Wanted())
+    triples, pairs = (list(lessons.rows([made], make)) for make in (triple, preference))
+    assert len(triples) + len(pairs) + sum(lessons.without.values()) == 2
+    expected = {"accept": correction, "reject": answer, "edit": text}
+    for one in triples:
+        read_back = triple_of(orjson.loads(orjson.dumps(one)))
+        assert (read_back.answer, read_back.correction) == (answer, expected[verdict])
+    for pair in pairs:
+        assert verdict in ("reject", "edit")
+        read_pair = ultrafeedback(orjson.loads(orjson.dumps(pair)))
         assert isinstance(read_pair, Triple)
-        assert (read_pair.answer, read_pair.correction) == (correction, answer)
+        assert (read_pair.answer, read_pair.correction) == (correction, expected[verdict])
 
 
 def test_the_same_log_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -235,6 +287,8 @@ def test_from_postgresql(tmp_path: Path) -> None:
             'aligner: --since "soon" is no date such as 2026-11-25 or ',
         ),
         (["log.db", "--out", "o.csv"], 'aligner: o.csv: unknown kind of file ".csv"'),
+        (["log.db", "--out", "o.jsonl", "--votes", "0"], "aligner: --votes begins at 1"),
+        (["log.db", "--out", "o.jsonl", "--kind", "log", "--votes", "2"], "aligner: --kind log writes all of them"),
         (["mysql://u:secret@h/d", "--out", "o.jsonl"], 'aligner: unknown kind of database "mysql"'),
     ],
 )

@@ -12,7 +12,7 @@ from aligner.correct import Aligner
 from aligner.correcting.lm_writer import writer_of
 from aligner.data.identity import identity_rows
 from aligner.data.splits import hold_out
-from aligner.errors import MisuseError, visible
+from aligner.errors import MissingExtraError, MisuseError, visible
 from aligner.jobs import progress
 from aligner.models.generating import context_of
 from aligner.models.hf import CausalLM, load_causal_lm, torch_device
@@ -47,7 +47,7 @@ class Stage(NamedTuple):
 def train(config: TrainConfig) -> Path:
     """Triples in, checkpoint out; interrupted and called again, it makes the same checkpoint."""
     template = template_named(config.template)
-    run = Run(config)
+    run = begin(config)
     triples = run.read_triples()
     if run.checkpoint.exists():
         run.say(f"{run.checkpoint}: finished already")
@@ -58,6 +58,26 @@ def train(config: TrainConfig) -> Path:
         lm = learn(run, stage, lm, template=template, held_out=held_out)
     publish_checkpoint(run, lm, template, held_out=held_out)
     return run.checkpoint
+
+
+def begin(config: TrainConfig) -> Run:
+    """The run folder, which holds from the first start on what people said of corrections."""
+    if config.triples is None and not config.feedback:
+        raise MisuseError("nothing to learn from: give --triples, --feedback or both")
+    if not config.feedback and (config.reviewers or config.votes != 1 or config.most_per_reviewer):
+        raise MisuseError("--reviewers, --votes and --most-per-reviewer choose among feedback: give --feedback")
+    if not config.feedback:
+        return Run(config)
+    try:
+        from aligner.serving.database import place_of
+        from aligner.serving.exporting.lessons import Wanted, triples_in
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("the correction log needs an extra: pip install 'aligner-llm[serve]'") from error
+    wanted = Wanted(reviewers=config.reviewers, votes=config.votes, most_per_reviewer=config.most_per_reviewer)
+    places = [place_of(database) for database in config.feedback]
+    run = Run(replace(config, feedback=tuple(place.label for place in places)))  # a URL may hold a password
+    run.keep_feedback(lambda: triples_in(places, wanted, run.say))
+    return run
 
 
 def identity_stage(config: TrainConfig, triples: Sequence[Triple]) -> Stage:

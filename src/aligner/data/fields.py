@@ -57,9 +57,13 @@ def exchange_of(row: Mapping[str, object]) -> Exchange:
 
 
 def triple_of(row: Mapping[str, object]) -> Triple:
-    """A row with `question`, `answer`, `correction` and perhaps `sources` as a triple."""
+    """A row with `question`, `answer`, `correction` and perhaps `sources` and `conversation` as a triple."""
     return Triple(
-        question_of(row), text_field(row, "answer"), text_field(row, "correction"), sources_of(row) or _NO_SOURCES
+        question_of(row),
+        text_field(row, "answer"),
+        text_field(row, "correction"),
+        sources_of(row) or _NO_SOURCES,
+        conversation_of(row),
     )
 
 
@@ -74,6 +78,12 @@ def sources_of(row: Mapping[str, object]) -> tuple[str, str, str] | None:
             raise RowError('"sources" is not a list of three texts')
 
 
+def conversation_of(row: Mapping[str, object]) -> str:
+    """What names the row's conversation; others use the same word for other things, which name none."""
+    value = row.get("conversation")
+    return _any_text(value, "conversation") if isinstance(value, str) else ""
+
+
 def row_of(triple: Triple) -> dict[str, object]:
     """A triple as a row; a conversation stands in `messages`, so that each column has one type, as Parquet needs it."""
     return {
@@ -81,6 +91,7 @@ def row_of(triple: Triple) -> dict[str, object]:
         "answer": triple.answer,
         "correction": triple.correction,
         "sources": list(triple.sources),
+        **({"conversation": triple.conversation} if triple.conversation else {}),
     }
 
 

@@ -1,6 +1,7 @@
 """Identity rows: answers to copy, made of triples."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from random import Random
 
 from aligner.records import Triple
@@ -13,4 +14,4 @@ def identity_rows(triples: Sequence[Triple], *, share: float, seed: int) -> list
     """
     count = max(1, round(len(triples) * share)) if share > 0 and triples else 0
     chosen = Random(seed).sample(triples, count)
-    return [Triple(row.question, row.answer, row.answer, row.sources) for row in chosen]
+    return [replace(row, correction=row.answer) for row in chosen]

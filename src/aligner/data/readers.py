@@ -11,7 +11,7 @@ from functools import partial, reduce
 from itertools import groupby
 from typing import NamedTuple, cast
 
-from aligner.data.fields import as_asked, kind_of, messages_of, sources_of, text_field, text_of
+from aligner.data.fields import as_asked, conversation_of, kind_of, messages_of, sources_of, text_field, text_of
 from aligner.errors import MisuseError, unknown
 from aligner.files import RowError
 from aligner.records import Message, Question, Triple, as_question
@@ -46,6 +46,7 @@ def triples(row: Mapping[str, object], fields: Fields = Fields()) -> Triple:
         text_of(_reach(row, fields.answer), fields.answer),
         text_of(_reach(row, fields.correction), fields.correction),
         sources_of(row) or (fields.question, fields.answer, fields.correction),
+        conversation_of(row),
     )
 
 

@@ -13,15 +13,17 @@ import tomli_w
 from rich.console import Console
 from rich.text import Text
 
-from aligner.config import TrainConfig
+from aligner.config import OnBadRow, TrainConfig
 from aligner.data.fields import row_of, triple_of
 from aligner.errors import MisuseError, OutputFileError
-from aligner.files import bad_rows_named, read, write_text_atomic
+from aligner.files import bad_rows_named, read, write_rows, write_text_atomic
 from aligner.records import Triple
 from aligner.training.adapter import Progress
 
-_PLACES = ("triples", "out")
+_PLACES = ("triples", "out", "feedback")
 """fields that name places on one machine; they do not change what is made"""
+_OF_FEEDBACK = ("feedback", "reviewers", "votes", "most_per_reviewer")
+"""fields that mean nothing where no log is read"""
 
 
 class Run:
@@ -36,24 +38,29 @@ class Run:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputFileError(f"{config.out}: cannot be made: {error.strerror}") from error
-        self._claim("config.toml", tomli_w.dumps(_plain(asdict(config))))
+        self._claim("config.toml", tomli_w.dumps(_table(config)))
+
+    def keep_feedback(self, rows: Callable[[], Iterable[Mapping[str, object]]]) -> None:
+        """Write down what a log gives now: it goes on growing, and a run that is taken up again must not see that."""
+        if not self._feedback.exists():
+            write_rows(self._feedback, rows())
 
     def read_triples(self) -> list[Triple]:
         """The triples of the run; raises MisuseError when they are not those that it began with."""
-        bad_rows = bad_rows_named(self.config.on_bad_row, self.folder / "triples")
-        triples = [triple for _, triple in read(self.config.triples, triple_of, bad_rows=bad_rows)]
-        bad_rows.finish()
-        for reason, count in bad_rows.reasons.items():
-            self.say(f"{count:,} rows skipped: {reason}")
+        given = self._read(self.config.triples, self.config.on_bad_row) if self.config.triples else []
+        judged = self._read(self._feedback, "stop") if self.config.feedback else []
+        triples = given + judged
         if not triples:
-            raise MisuseError(f"{self.config.triples}: no triples to learn from")
+            raise MisuseError(f"{self.config.triples or ', '.join(self.config.feedback)}: no triples to learn from")
         self.data = {"rows": len(triples), "sha256": data_hash(triples)}
+        if self.config.feedback:
+            self.data = {**self.data, "judged": len(judged)}
         self._claim("data.toml", tomli_w.dumps(self.data))
         return triples
 
     def settings(self) -> dict[str, Any]:
         """The configuration without the places of one machine."""
-        return {name: value for name, value in _plain(asdict(self.config)).items() if name not in _PLACES}
+        return {name: value for name, value in _table(self.config).items() if name not in _PLACES}
 
     def log(self, stage: str, progress: Progress) -> None:
         """Add a line to metrics.jsonl."""
@@ -72,6 +79,18 @@ class Run:
         """Show a masked sample, on standard error."""
         console = Console(stderr=True, highlight=False, soft_wrap=True)
         console.print(Text(f"{title}, one row (loss on green): ") + sample)
+
+    @property
+    def _feedback(self) -> Path:
+        return self.folder / "feedback.jsonl"
+
+    def _read(self, path: Path, on_bad_row: OnBadRow) -> list[Triple]:
+        bad_rows = bad_rows_named(on_bad_row, self.folder / "triples")
+        triples = [triple for _, triple in read(path, triple_of, bad_rows=bad_rows)]
+        bad_rows.finish()
+        for reason, count in bad_rows.reasons.items():
+            self.say(f"{count:,} rows skipped: {reason}")
+        return triples
 
     def _append(self, name: str, row: Mapping[str, object]) -> None:
         with (self.folder / name).open("ab") as file:
@@ -105,10 +124,16 @@ def data_hash(triples: Iterable[Triple]) -> str:
     return digest.hexdigest()
 
 
-def _plain(value: Any) -> Any:
+def _table(config: TrainConfig) -> dict[str, Any]:
     """A configuration as TOML can hold it."""
+    left_out = () if config.feedback else _OF_FEEDBACK
+    return {name: value for name, value in _plain(asdict(config)).items() if name not in left_out}
+
+
+def _plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _plain(item) for name, item in cast("dict[str, Any]", value).items()}
+        items = cast("dict[str, Any]", value).items()
+        return {name: _plain(item) for name, item in items if item is not None}
     if isinstance(value, tuple):
         return list(cast("tuple[Any, ...]", value))
     return str(value) if isinstance(value, Path) else value

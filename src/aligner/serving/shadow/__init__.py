@@ -1,0 +1,1 @@
+"""The shadow report: its figures, its page and its checklist."""
