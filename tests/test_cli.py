@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aligner.cli import COMMANDS, Command, main
-from aligner.config import ConvertConfig, CorrectConfig, DemoConfig, TrainConfig
+from aligner.config import ConvertConfig, CorrectConfig, DemoConfig, NamedUpstream, ServeConfig, TrainConfig
 
 TESTS = Path(__file__).parent
 CONFIGS = TESTS.parent / "configs"
@@ -117,6 +117,40 @@ def test_every_shipped_configuration_is_understood(capsys: pytest.CaptureFixture
     assert "TrainConfig(" in run(capsys, "train", "t.jsonl", "--out", "o", "--config", path)
 
 
+def test_lists_of_tables_come_from_a_file_or_from_flags(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Each flag has one table as a JSON object, and flags outrank the file."""
+    named = [NamedUpstream(name="a", url="u"), NamedUpstream(name="b", url="v", key_env="K")]
+    text = '[[upstreams]]\nname = "a"\nurl = "u"\n[[upstreams]]\nname = "b"\nurl = "v"\nkey_env = "K"\n'
+    config = toml(tmp_path, f'upstream = "x"\n{text}')
+    assert run(capsys, "serve", "--config", config) == repr(ServeConfig(upstream="x", upstreams=tuple(named)))
+    flags = ["--upstreams", '{"name": "c", "url": "w"}', "--upstreams", '{"name": "d", "url": "z"}']
+    given = tuple(NamedUpstream(name=name, url=url) for name, url in ("cw", "dz"))
+    assert run(capsys, "serve", "--config", config, *flags) == repr(ServeConfig(upstream="x", upstreams=given))
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('[[upstreams]]\nname = "a"\nul = "u"', 'unknown key in {path} "ul"; did you mean "url"?'),
+        ('[[upstreams]]\nname = "a"', '{path}: no "url"'),
+        ("[[upstreams]]\nname = 1\nurl = 'u'", "{path} [name]: 1 is not str"),
+        (
+            '[upstreams]\nname = "a"',
+            "{path}: upstreams is a list of tables: write the keys of each under [[upstreams]]",
+        ),
+    ],
+)
+def test_a_wrong_list_of_tables_is_one_clear_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str, problem: str
+) -> None:
+    """With the file, the list and the key."""
+    path = toml(tmp_path, f'upstream = "x"\n{text}')
+    line = refused(capsys, "serve", "--config", path)
+    assert problem.replace("{path}", str(path)) in line
+    assert "upstreams" in line
+    assert "JSON object" in refused(capsys, "serve", "--upstream", "x", "--upstreams", "a")
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
@@ -144,8 +178,9 @@ def test_a_wrong_file_is_named_with_the_nearest_key(
     ("words", "problem"),
     [
         ("trian", 'Unknown command "trian". Did you mean "train"?'),
-        ("train", "--triples requires an argument"),
+        ("train", "--out requires an argument"),
         ("train t --out", "--out requires an argument"),
+        ("import log.jsonl", "--database requires an argument"),
         ("train t --oot o --out o", "Unknown option: --oot. Did you mean --out?"),
         ("train t u --out o", "Unused Tokens: ['u']"),
         ("train t --out o --seed x", 'Invalid value for --seed: unable to convert "x" into int'),

@@ -42,6 +42,8 @@ def test_a_file_sets_fields_of_every_kind(tmp_path: Path) -> None:
         triples = "t.jsonl"
         out = "run"
         device = "cpu"
+        feedback = ["a.db", "b.db"]
+        reviewers = []
         [new]
         layers = 2
         [identity]
@@ -52,6 +54,7 @@ def test_a_file_sets_fields_of_every_kind(tmp_path: Path) -> None:
         triples=Path("t.jsonl"),
         out=Path("run"),
         device="cpu",
+        feedback=("a.db", "b.db"),
         new=NewModel(layers=2),
         identity=IdentityStage(until=1.0, betas=(0.8, 1.0)),
     )
@@ -86,6 +89,8 @@ def test_what_is_given_wins(tmp_path: Path) -> None:
         ("[identity]\nbetas = [0.9]", "{path} [identity] [betas]: [0.9] is not tuple[float, float]"),
         ("[identity]\nbetas = [0.9, 'b']", "{path} [identity] [betas]: 'b' is not float"),
         ("[identity]\nbetas = 0.9", "{path} [identity] [betas]: 0.9 is not tuple[float, float]"),
+        ("feedback = 'log.db'", "{path} [feedback]: 'log.db' is not tuple[str, ...]"),
+        ("feedback = ['log.db', 3]", "{path} [feedback]: 3 is not str"),
         ("a = ", "{path}: Invalid value"),
     ],
 )
@@ -104,7 +109,7 @@ def test_a_wrong_file_is_one_clear_line(tmp_path: Path, text: str, problem: str)
 def test_a_missing_field_is_named(tmp_path: Path) -> None:
     """A field without a default must come from the file or be given."""
     path = written(tmp_path, "seed = 1")
-    with pytest.raises(MisuseError, match=f'^{path}: no "triples"$'):
+    with pytest.raises(MisuseError, match=f'^{path}: no "out"$'):
         read_config(TrainConfig, path)
 
 

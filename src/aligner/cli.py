@@ -2,15 +2,16 @@
 
 import difflib
 import importlib
+import json
 import os
 import sys
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, field, fields, is_dataclass, make_dataclass
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
-from cyclopts import App, CycloptsError, Parameter, UnknownOptionError
+from cyclopts import App, CycloptsError, Parameter, Token, UnknownOptionError
 from cyclopts.config import Dict
 from cyclopts.types import ExistingFile
 
@@ -21,8 +22,11 @@ from aligner.config import (
     DoctorConfig,
     ExportConfig,
     GrantConfig,
+    ImportConfig,
+    ReportConfig,
     ServeConfig,
     TrainConfig,
+    read_tables,
 )
 from aligner.errors import AlignerError, MisuseError, visible
 
@@ -36,6 +40,8 @@ class Command(NamedTuple):
     help: str
     first: str | None = None
     """the field that may also stand without its flag"""
+    second: str | None = None
+    """one that may so stand behind it"""
 
 
 COMMANDS: Mapping[str, Command] = {
@@ -46,6 +52,10 @@ COMMANDS: Mapping[str, Command] = {
     "grant": Command(GrantConfig, "aligner.grant:grant", "make a key for a client of the proxy", "name"),
     "doctor": Command(DoctorConfig, "aligner.doctor:doctor", "examine any OpenAI-compatible endpoint", "url"),
     "export": Command(ExportConfig, "aligner.export:export", "make training data of what was logged", "database"),
+    "import": Command(
+        ImportConfig, "aligner.import_log:import_log", "bring an exported log into another", "file", "database"
+    ),
+    "report": Command(ReportConfig, "aligner.report:report", "say what the Aligner would have changed", "database"),
     "demo": Command(DemoConfig, "aligner.demo:demo", "train and measure an Aligner in minutes, with no download"),
 }
 
@@ -108,22 +118,47 @@ def _runner(command: Command) -> Callable[[Any], None]:
         verb: Callable[[Any], object] = getattr(importlib.import_module(module), name)
         verb(command.config(**{f.name: getattr(config, f.name) for f in fields(config)}))
 
-    shape = _first_without_flag(command.config, command.first)
+    shape = _without_flags(command.config, [name for name in (command.first, command.second) if name])
+    shape = _with_tables(shape)
     run.__annotations__["config"] = shape
     if all(f.default is not MISSING for f in fields(command.config)):
         run.__defaults__ = (shape(),)  # nothing has to be given; where pydantic is loaded, its type is looked at
     return run
 
 
-def _first_without_flag(config: type, first: str | None) -> type:
-    """The configuration with one field that cyclopts also takes by its place, as it takes all that are not kw_only."""
-    if first is None:
+def _without_flags(config: type, names: Sequence[str]) -> type:
+    """The configuration with fields that cyclopts also takes by their place, as it takes all that are not kw_only."""
+    if not names:
         return config
-    (found,) = (f for f in fields(config) if f.name == first)
-    place = (first, found.type, field(default=found.default, kw_only=False))
+    found = [next(f for f in fields(config) if f.name == name) for name in names]
+    places = [(f.name, f.type, field(default=f.default, kw_only=False)) for f in found]
     # Cyclopts takes classes of the standard library, where make_dataclass puts its own, for plain types.
     namespace = {"__module__": config.__module__}
-    return make_dataclass(config.__name__, [place], bases=(config,), namespace=namespace, frozen=True, kw_only=True)
+    return make_dataclass(config.__name__, places, bases=(config,), namespace=namespace, frozen=True, kw_only=True)
+
+
+def _with_tables(config: type) -> type:
+    """The configuration whose lists of tables are read as JSON objects, which cyclopts makes of a file's tables."""
+    lists = [f for f in fields(config) if _is_list_of_tables(f.type)]
+    if not lists:
+        return config
+    parameter = Parameter(converter=_tables_of, n_tokens=1)
+    places = [(f.name, Annotated[f.type, parameter], field(default=f.default, kw_only=True)) for f in lists]
+    namespace = {"__module__": config.__module__}
+    return make_dataclass(config.__name__, places, bases=(config,), namespace=namespace, frozen=True, kw_only=True)
+
+
+def _is_list_of_tables(kind: object) -> bool:
+    return get_origin(kind) is tuple and is_dataclass(get_args(kind)[0])
+
+
+def _tables_of(kind: Any, tokens: Sequence[Token]) -> object:
+    """What was given for a list of tables."""
+    where = tokens[0].source if tokens[0].source != "cli" else str(tokens[0].keyword)
+    try:
+        return read_tables(kind, [json.loads(token.value) for token in tokens], where)
+    except json.JSONDecodeError as error:
+        raise MisuseError(f"{where}: a table is written as a JSON object, or in a TOML file") from error
 
 
 def _spelt_out(tokens: Iterable[str]) -> list[str]:
@@ -151,6 +186,8 @@ def _check_tables(kind: type, table: Mapping[str, object], where: str) -> None:
     for f in fields(kind):
         if is_dataclass(f.type) and not isinstance(table.get(f.name, {}), dict):
             raise MisuseError(f"{where}: {f.name} is a table: write its keys under [{f.name}]")
+        if _is_list_of_tables(f.type) and not isinstance(table.get(f.name, []), list):
+            raise MisuseError(f"{where}: {f.name} is a list of tables: write the keys of each under [[{f.name}]]")
 
 
 def _explain(error: CycloptsError) -> str:

@@ -99,10 +99,18 @@ class Lora:
 class TrainConfig:
     """aligner train: triples in, checkpoint out."""
 
-    triples: Path
+    triples: Path | None = None
     """question, answer and correction: JSONL or Parquet"""
     out: Path
     """run folder: config.toml, metrics.jsonl and the checkpoint"""
+    feedback: tuple[str, ...] = ()
+    """a correction log whose judged corrections are learnt from, too; may be given more than once"""
+    reviewers: tuple[str, ...] = ()
+    """of the feedback, only that of this reviewer: the name of a key; may be given more than once"""
+    votes: int = 1
+    """of the feedback, only what so many reviewers agree on"""
+    most_per_reviewer: int = 0
+    """of the feedback, at most so many rows of one reviewer; 0 sets no limit"""
     base: str = "new"
     """a local directory or hub id to start from, or "new" to make a small model from nothing"""
     new: NewModel = NewModel()
@@ -148,7 +156,30 @@ class CorrectConfig:
 
 
 Mode = Literal["off", "shadow", "correct", "gate"]
+Role = Literal["client", "viewer", "reviewer", "operator"]
 LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedUpstream:
+    """Another upstream of the proxy."""
+
+    name: str
+    """by which requests choose it"""
+    url: str
+    """its base URL"""
+    key_env: str = ""
+    """environment variable that holds its key; without one, it gets none of ours"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedAligner:
+    """Another Aligner of the proxy, in a process of its own."""
+
+    name: str
+    """by which requests choose it"""
+    aligner: str
+    """what --aligner takes"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,6 +236,14 @@ class ServeConfig:
     """seconds that it is left alone"""
     drain: int = 30
     """seconds to finish what was begun when the process is told to end"""
+    upstreams: tuple[NamedUpstream, ...] = ()
+    """other upstreams by name: tables [[upstreams]] of a TOML file"""
+    aligners: tuple[NamedAligner, ...] = ()
+    """other Aligners by name: tables [[aligners]] of a TOML file"""
+    by_name: bool = False
+    """let every request choose among them by the field aligner; the playground always may"""
+    pages: Literal["on", "off"] = "on"
+    """the playground and the other pages"""
     log: str = ""
     """where corrections are logged: a SQLite file, or a URL such as postgresql://…; none without it"""
     log_content: Literal["off", "hash", "full"] = "off"
@@ -223,6 +262,8 @@ class GrantConfig:
 
     name: str
     """whose key it is; a line taken out of the file takes the key back"""
+    role: Role = "client"
+    """client: the API; viewer: also the pages and all that was logged; reviewer: also feedback; operator: all"""
     keys: Path = Path("keys.txt")
     """the file, which aligner serve reads by --keys"""
 
@@ -283,14 +324,44 @@ class ExportConfig:
     """the correction log: a SQLite file, or postgresql://user@host/name (the password from PGPASSWORD or ~/.pgpass)"""
     out: Path
     """where the rows go, in order of time: JSONL or Parquet; - is standard output"""
-    kind: Literal["triples", "preferences"] = "triples"
-    """triples: question, answer and the better reply; preferences: pairs from rejected corrections, as for TRL"""
+    kind: Literal["triples", "preferences", "feedback", "log"] = "triples"
+    """triples, or preferences as for TRL; feedback: a row for each; log: everything, for aligner import"""
     since: str | None = None
     """only what was logged since that date, as in 2026-11-25 or 2026-11-25T08:00+01:00"""
     only_feedback: tuple[Literal["accept", "edit", "reject"], ...] = ()
     """of what has feedback, only what has this one; may be given more than once"""
     unjudged: bool = False
     """take also what nobody has judged, as if it had been accepted"""
+    reviewers: tuple[str, ...] = ()
+    """take only the word of this reviewer: the name of a key; may be given more than once"""
+    votes: int = 1
+    """take only what so many reviewers agree on"""
+    most_per_reviewer: int = 0
+    """take at most so many rows of one reviewer; 0 sets no limit"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportConfig:
+    """aligner import: what aligner export wrote of a log, into a log."""
+
+    file: Path
+    """rows of --kind log or --kind feedback: JSONL or Parquet; - is standard input"""
+    database: str
+    """the log they go to: a SQLite file, or postgresql://user@host/name; nothing comes in twice"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportConfig:
+    """aligner report: what the Aligner would have done, from what was logged in mode shadow."""
+
+    database: str
+    """the correction log: a SQLite file, or postgresql://user@host/name (the password from PGPASSWORD or ~/.pgpass)"""
+    out: Path
+    """where the page goes: one HTML file that needs no other"""
+    since: str | None = None
+    """only what was logged since that date, as in 2026-11-25 or 2026-11-25T08:00+01:00"""
+    mode: Literal["shadow", "correct", "gate", "any"] = "shadow"
+    """only what was logged in that mode"""
 
 
 def read_config(kind: type[T], path: Path, **given: object) -> T:
@@ -327,13 +398,20 @@ def _from_value(kind: Any, value: object, where: str) -> object:
             raise unknown(f"value in {where}", str(value), parts)
         return value
     if get_origin(kind) is tuple:
-        if isinstance(value, list | tuple) and len(items := cast("Sequence[object]", value)) == len(parts):
-            return tuple(_from_value(part, item, where) for part, item in zip(parts, items, strict=True))
+        items = cast("Sequence[object]", value) if isinstance(value, list | tuple) else None
+        kinds = parts[:1] * len(items or ()) if parts[-1] is Ellipsis else parts
+        if items is not None and len(items) == len(kinds):
+            return tuple(_from_value(part, item, where) for part, item in zip(kinds, items, strict=True))
     elif Path in (kind, *parts) and isinstance(value, str):
         return Path(value)
     elif isinstance(value, fitting) and (kind is bool or not isinstance(value, bool)):
         return value
     raise MisuseError(f"{where}: {value!r} is not {kind.__name__ if isinstance(kind, type) else kind}")
+
+
+def read_tables(kind: Any, tables: Sequence[object], where: str) -> object:
+    """Tables that stand under one name, as a field of that type, a tuple, has them; raises MisuseError."""
+    return _from_value(kind, tables, where)
 
 
 def packaged_config(name: str) -> Path:

@@ -4,45 +4,45 @@ import asyncio
 import contextlib
 import ipaddress
 import os
+import re
 import signal
 import socket
 import sys
-from collections.abc import AsyncGenerator, Mapping
-from dataclasses import replace
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from types import FrameType
-from typing import Any, get_args
+from typing import Any
 from urllib.parse import urlsplit
 
-from aligner.config import Mode, ServeConfig
+from aligner.config import ServeConfig
 from aligner.errors import MissingExtraError, MisuseError
-from aligner.serving.engine import Cause, Engine, EngineOptions
 from aligner.serving.log import CorrectionLog, LogOptions, open_log
-from aligner.serving.upstream import Upstream, Waits
 
 try:
     import structlog
     import uvicorn
-    from starlette.routing import Router
+    from starlette.routing import Route, Router
 
-    from aligner.serving.admission import Keys, Places, Rates, read_keys
-    from aligner.serving.aliases import PREFIXES, Models
+    from aligner.serving.admission import Admission
     from aligner.serving.breaker import Breaker
-    from aligner.serving.door import Admission, Answering, Door
+    from aligner.serving.database import place_of
+    from aligner.serving.door import Door
     from aligner.serving.heads import LimitedHeads
+    from aligner.serving.keys import Keys, read_keys
+    from aligner.serving.limits import Places, Rates
     from aligner.serving.lines import STANDARD, send_lines
     from aligner.serving.metrics import Metrics
-    from aligner.serving.proxy import Proxy
-    from aligner.serving.served import Policy
+    from aligner.serving.named import DEFAULT, Named
+    from aligner.serving.pages.about import About
+    from aligner.serving.pages.entering import Entering
+    from aligner.serving.pages.files import Templates
+    from aligner.serving.pages.showing import Showing
+    from aligner.serving.pairing import engines_of, pairs_of, upstreams_of
+    from aligner.serving.reports import Reports
     from aligner.serving.traces import Traces, open_traces
 except ImportError as error:
     raise MissingExtraError("serving needs an extra: pip install 'aligner-llm[serve]'") from error
 
-_CAUSES: tuple[Cause, ...] = get_args(Cause)
-FAILS_OPEN: Mapping[str, Mapping[str, bool]] = {
-    "helpful": dict.fromkeys(_CAUSES, True),
-    "safety": dict.fromkeys(_CAUSES, False),
-}
-"""For each profile and cause of a failure, whether the original is sent, and not an error."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -104,11 +104,13 @@ def _listener(host: str, port: int) -> socket.socket:
 
 def check(config: ServeConfig, environ: Mapping[str, str] = os.environ) -> None:
     """Refuse what cannot work, before anything is started; raises MisuseError."""
-    parts = urlsplit(config.upstream)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise MisuseError("the upstream is not like https://host/v1")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise MisuseError("the upstream's URL holds a user, a query or a fragment; keys come from the environment")
+    _check_url("the upstream", config.upstream)
+    _check_names("upstreams", [each.name for each in config.upstreams])
+    _check_names("aligners", [each.name for each in config.aligners])
+    for each in config.upstreams:
+        _check_url(f"the upstream {each.name}", each.url)
+        if each.key_env and not environ.get(each.key_env):
+            raise MisuseError(f"the upstream {each.name} takes its key from {each.key_env}, which is not set")
     modes = {config.mode, *config.allow}
     if "gate" in modes and config.gate is None:
         raise MisuseError("mode gate needs --gate, the confidence from which an answer is kept")
@@ -128,76 +130,71 @@ def check(config: ServeConfig, environ: Mapping[str, str] = os.environ) -> None:
         raise MisuseError("--at-a-time begins at 1, and --rate at 0")
 
 
+def _check_url(which: str, url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        raise MisuseError(f"{which} is not like https://host/v1") from None
+    if not usable:
+        raise MisuseError(f"{which} is not like https://host/v1")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise MisuseError(f"{which}'s URL holds a user, a query or a fragment; keys come from the environment")
+
+
+def _check_names(table: str, names: Sequence[str]) -> None:
+    """A name is a word, so that no URL is one."""
+    for name in names:
+        if not _NAME.fullmatch(name):
+            raise MisuseError(f'[[{table}]]: the name "{name}" is not made of letters, digits, "-", "_" and "."')
+        if name == DEFAULT or names.count(name) > 1:
+            raise MisuseError(f'[[{table}]]: the name "{name}" is taken')
+
+
 @contextlib.asynccontextmanager
 async def opened(
     config: ServeConfig, environ: Mapping[str, str] = os.environ, traces: Traces | None = None, lines: Any = STANDARD
 ) -> AsyncGenerator[Router, None]:
-    """The ASGI application, while its engine runs; raises what the engine raises where it cannot start.
+    """The ASGI application, while its engines run; raises what an engine raises where it cannot start.
 
     `lines` is a logger of structlog's, which is told of each request.
     """
     keys = Keys(environ.get("ALIGNER_API_KEY", ""), config.keys)
-    # Where clients send a key of ours, it is none of the upstream's business.
-    upstream = Upstream(
-        config.upstream.rstrip("/"),
-        environ.get("ALIGNER_UPSTREAM_KEY", ""),
-        takes_client_key=not keys.are_needed,
-        waits=Waits(between=config.patience),
-        breaker=Breaker(config.failures, config.rest),
-    )
-    proxy = Proxy(
-        upstream,
-        _engine(config),
-        _policy(config),
-        config.open_after,
-        config.heartbeat,
-        Breaker(config.failures, config.rest),
-    )
-    async with upstream, proxy.engine, _log(config) as log:
+    admission = Admission(keys, Rates(config.rate), Places(config.at_a_time), {*_LOOPBACK, config.host, *config.hosts})
+    async with contextlib.AsyncExitStack() as stack:
+        upstreams = {
+            name: await stack.enter_async_context(upstream)
+            for name, upstream in upstreams_of(config, environ, keys_are_ours=keys.are_needed).items()
+        }
+        aligners = {
+            name: (await stack.enter_async_context(engine), Breaker(config.failures, config.rest))
+            for name, engine in engines_of(config).items()
+        }
+        named = Named(pairs_of(config, upstreams, aligners))
+        log = await stack.enter_async_context(_log(config))
         door = Door(
-            upstream=config.upstream,
             mode=config.mode,
             allow=config.allow,
             largest_body=config.largest_body,
             relays=config.others == "relay",
-            modes=_modes(proxy, config.gate),
-            proxy=proxy,
-            models=Models(upstream, [mode for mode in PREFIXES.values() if mode in config.allow]),
+            named=named,
+            by_name=config.by_name,
+            pages=_pages(config, admission, named) if config.pages == "on" else (),
+            reports=Reports(admission, log, place_of(config.log) if config.log else None),
             log=log,
             metrics=Metrics(),
             traces=traces or open_traces(),
             lines=lines,
-            admission=Admission(
-                keys, Rates(config.rate), Places(config.at_a_time), {*_LOOPBACK, config.host, *config.hosts}
-            ),
+            admission=admission,
         )
         yield Router(door.routes, redirect_slashes=False, default=door.elsewhere)
 
 
-def _engine(config: ServeConfig) -> Engine:
-    return Engine(
-        EngineOptions(
-            aligner=config.aligner,
-            device=config.device,
-            rows=config.rows,
-            waiting=config.waiting,
-            seconds=config.seconds,
-        )
-    )
-
-
-def _policy(config: ServeConfig) -> Policy:
-    return Policy(
-        truncated=config.truncated == "correct",
-        json=config.json == "correct",
-        broken=config.profile == "helpful",
-        fails_open=FAILS_OPEN[config.profile].__getitem__,
-    )
-
-
-def _modes(proxy: Proxy, gate: float | None) -> Mapping[Mode, Answering]:
-    gated = replace(proxy, policy=replace(proxy.policy, gate=gate))
-    return {"off": proxy.off, "shadow": proxy.shadow, "correct": proxy.correct, "gate": gated.correct}
+def _pages(config: ServeConfig, admission: Admission, named: Named) -> list[Route]:
+    """The routes of all that people see, and of what their browsers ask about the proxy."""
+    templates, content = Templates(), config.log_content if config.log else None
+    about = About(admission=admission, named=named, mode=config.mode, content=content, version=templates.version)
+    return [*Showing(admission, templates).routes, *Entering(admission, templates).routes, *about.routes]
 
 
 def _log(config: ServeConfig) -> contextlib.AbstractAsyncContextManager[CorrectionLog | None]:

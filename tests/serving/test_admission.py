@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from aligner.config import GrantConfig
 from aligner.errors import MisuseError
 from aligner.grant import grant
-from aligner.serving.admission import Keys, Places, Rates, read_keys
+from aligner.serving.keys import ROLES, Keys, Role, read_keys
+from aligner.serving.limits import Places, Rates
 from aligner.serving.wire import WireError
 
 
@@ -66,7 +67,29 @@ def test_a_line_that_is_none_is_named(tmp_path: Path, line: str) -> None:
         read_keys(path)
 
 
-@pytest.mark.parametrize("name", ["", "# x", "a sha256:b", "twice"])
+@pytest.mark.parametrize("role", ROLES)
+def test_a_key_may_do_what_its_line_says(tmp_path: Path, capsys: pytest.CaptureFixture[str], role: Role) -> None:
+    """Each role may do what those before it may; a line without one is a client's, as it was before there were any."""
+    path = tmp_path / "keys.txt"
+    grant(GrantConfig(name="one of us", role=role, keys=path))
+    key = capsys.readouterr().out.strip()
+    caller = Keys("", path).caller(f"Bearer {key}")
+    assert (caller.name, caller.role) == ("one of us", role)
+    assert [caller.may(other) for other in ROLES] == [ROLES.index(other) <= ROLES.index(role) for other in ROLES]
+    assert caller.is_operator == (role == "operator")
+    assert (role in path.read_text()) == (role != "client")
+    assert key not in repr(caller)
+
+
+def test_a_role_that_is_none_is_named(tmp_path: Path) -> None:
+    """With the file, its number, and the nearest that is one."""
+    path = tmp_path / "keys.txt"
+    path.write_text(f"x sha256:{'0' * 64} reviewr\n")
+    with pytest.raises(MisuseError, match=r'role in .*keys\.txt:1 "reviewr"; did you mean "reviewer"'):
+        read_keys(path)
+
+
+@pytest.mark.parametrize("name", ["", "# x", "a sha256:b", "twice", "operator"])
 def test_a_name_that_cannot_be_kept_is_refused(tmp_path: Path, name: str) -> None:
     """And so is one that has a key."""
     path = tmp_path / "keys.txt"

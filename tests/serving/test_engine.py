@@ -131,6 +131,10 @@ def test_a_language_model_corrects_as_in_this_process(tmp_path: Path) -> None:
                 assert (end.edits, end.usage) == (expected.edits, expected.usage)
                 assert end.confidence == pytest.approx(expected.confidence, rel=1e-3)
                 assert end.doubt == pytest.approx(expected.doubt, rel=1e-3, abs=1e-6)
+                assert end.spans == expected.spans
+                assert end.seconds.keys() == {"queue", "read", "verify", "edit"}
+                assert min(end.seconds.values()) >= 0
+                assert end.seconds["verify"] > 0
                 kept_text, kept_end = await whole(engine.open(exchange.question).finish(exchange.answer, gate=0.0))
                 assert (kept_text, kept_end.text, kept_end.kept_reason) == ("", exchange.answer, "gate")
             assert (await failure(engine.open("why " * 300).finish("so"))).cause == "too_long"

@@ -64,6 +64,16 @@ class Models:
             self._kept.popitem(last=False)
         return found
 
+    async def names(self, headers: Headers) -> list[str]:
+        """The names alone; raises WireError where the upstream lists none."""
+        found = await self.listed(headers)
+        listed: object = object_in(found.body).get("data")
+        models = map(object_of, cast("list[object]", listed) if isinstance(listed, list) else [])
+        names = [model["id"] for model in models if isinstance(model.get("id"), str)]
+        if not names:
+            raise WireError(502, "the upstream lists no models", "upstream_garbage", "upstream_error")
+        return [name for name in names if not name.startswith(tuple(PREFIXES))]
+
     async def _asked(self, headers: Headers) -> Listed:
         async with self.upstream.send("GET", "/models", headers, None) as reply:
             body = b"".join([chunk async for chunk in reply.chunks])

@@ -1,118 +1,71 @@
 """What the proxy's routes do."""
 
 import asyncio
-import logging
-import os
 import time
-import traceback
-from collections.abc import Awaitable, Callable, Collection, Mapping
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from collections.abc import Awaitable, Collection, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
-from urllib.parse import quote, unquote_to_bytes, urlsplit
+from typing import Any, NamedTuple, cast
+from urllib.parse import quote, unquote_to_bytes
 
 import orjson
 from starlette.routing import Route as Path
 
 from aligner.config import Mode
-from aligner.serving.admission import Caller, Keys, Places, Rates
+from aligner.serving.admission import Admission
 from aligner.serving.aliases import Models, resolve
-from aligner.serving.client import JSON, Client, Incoming, Receive, Send, read_body, while_connected
-from aligner.serving.database import StoreError
+from aligner.serving.asking import Events, read_ask
+from aligner.serving.client import JSON, Client, Incoming, Receive, while_connected
+from aligner.serving.endpoint import Endpoint, Handler, Scope, body_of, headers_of, new_id, told_of
 from aligner.serving.engine import EngineFailure
-from aligner.serving.journal import feedback_of, key_hash, rows_of
+from aligner.serving.journal import rows_of
+from aligner.serving.keys import caller_of, require
 from aligner.serving.lines import tell
 from aligner.serving.log import CorrectionLog
 from aligner.serving.logged import Outcome
 from aligner.serving.metrics import CONTENT_TYPE, Metrics
-from aligner.serving.proxy import PATHS, Proxy, error_of, question_of
+from aligner.serving.named import Answering, Named, Pair
+from aligner.serving.proxy import PATHS, Proxy, question_of
+from aligner.serving.reports import Reports
+from aligner.serving.review.handlers import Review
 from aligner.serving.served import Served
 from aligner.serving.traces import Traces
 from aligner.serving.upstream import Headers
-from aligner.serving.wire import Asked, Route, WireError, read_object, read_request, split_reasoning
+from aligner.serving.wire import Asked, Route, WireError, read_object, read_request, renamed, split_reasoning
 
-Scope = Any
-Handler = Callable[[Scope, Receive, Client], Awaitable[None]]
-Answering = Callable[[Client, Served, Headers], Awaitable[None]]
 _PLAIN = "/%:@!$&'()*+,;=-._~?"
 """signs of a URL that stay as they are"""
-_ADMITS = (b"host", b"authorization")
-"""headers that say who asks"""
+_OF_WHO_ASKS = ("authorization", "user-agent", "traceparent", "tracestate")
+"""headers that go on with what a page asks"""
 _OURS_WITH_A_SLASH = tuple(f"/v1{path}/".encode() for path in PATHS.values())
-_ENDING = WireError(
-    503, "the proxy is told to end", "shutting_down", "server_error", headers=(("x-should-retry", "false"),)
-)
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
-    """Whom the proxy answers."""
+class _Taken(NamedTuple):
+    """A request that was taken in."""
 
-    keys: Keys
-    rates: Rates
-    places: Places
-    hosts: Collection[str]
-    """names by which it may be called where no key is asked for: those of other machines' pages are not among them"""
-
-    def admit(self, headers: Mapping[str, str]) -> Caller:
-        """Who asks; raises WireError, 401, 403 or 429."""
-        if not self.keys.are_needed and "host" in headers and _host(headers["host"]) not in self.hosts:
-            raise WireError(403, "not called by a name of this machine: see --hosts, or set a key", "wrong_host")
-        caller = self.keys.caller(headers.get("authorization", ""))
-        self.rates.take(caller.name)
-        return caller
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """An ASGI application for one route: every failure becomes an error in OpenAI's shape."""
-
-    handle: Handler
-    admission: Admission | None
-    """none where the route is open to all"""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, for as long as its client is there."""
-        if scope["type"] != "http":
-            await send({"type": "websocket.close", "code": 1000})
-            return
-        client = Client(send)
-        try:
-            if self.admission is None:
-                await self.handle(scope, receive, client)
-                return
-            self.admission.admit(
-                {n.decode("latin-1"): v.decode("latin-1") for n, v in scope["headers"] if n in _ADMITS}
-            )
-            await self.admission.places.take()
-            try:
-                await self.handle(scope, receive, client)
-            finally:
-                self.admission.places.give_back()
-        except ConnectionAbortedError:
-            return
-        except asyncio.CancelledError:
-            # The server's time to finish what was begun is over.
-            with suppress(TimeoutError):
-                await asyncio.wait_for(client.refuse(_ENDING), 1)
-        except Exception as problem:  # noqa: BLE001  # whatever it is, the client reads OpenAI's shape
-            await client.refuse(_told(problem), [("x-request-id", new_id())])
+    pair: Pair
+    """who answers it"""
+    served: Served
+    headers: Headers
+    owner: str
+    """whose row it will be"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Door:
     """What the routes do."""
 
-    upstream: str
     mode: Mode
     allow: Collection[Mode]
     largest_body: int
     relays: bool
     """whether the upstream's other routes are reached"""
-    modes: Mapping[Mode, Answering]
-    proxy: Proxy
-    models: Models
+    named: Named
+    by_name: bool
+    """whether a request may choose an upstream and an Aligner"""
+    pages: Sequence[Path]
+    """routes of the pages, where there are any"""
+    reports: Reports
     log: CorrectionLog | None
     metrics: Metrics
     traces: Traces
@@ -121,17 +74,29 @@ class Door:
     admission: Admission
 
     @property
+    def proxy(self) -> Proxy:
+        """The first upstream and the first Aligner."""
+        return self.named.default.proxy
+
+    @property
+    def models(self) -> Models:
+        """The first upstream's."""
+        return self.named.default.models
+
+    @property
     def routes(self) -> list[Path]:
         """What is answered where."""
         return [
+            *self.pages,
             Path("/v1/chat/completions", self._at(partial(self.answer, "chat")), methods=["POST"]),
             Path("/v1/completions", self._at(partial(self.answer, "completions")), methods=["POST"]),
             Path("/healthz", self._open(self.healthy)),
             Path("/readyz", self._open(self.ready)),
             Path("/metrics", self._at(self.figures)),
+            *self.reports.routes,
+            *Review(self.admission, self.log, self.largest_body).routes,
+            Path("/v1/aligner/ask", Endpoint(self.ask, self.admission, Events), methods=["POST"]),
             Path("/v1/aligner/correct", self._at(self.correct), methods=["POST"]),
-            Path("/v1/aligner/corrections/{id}", self._at(self.logged), methods=["GET"]),
-            Path("/v1/aligner/feedback", self._at(self.feedback), methods=["POST"]),
             Path("/v1/aligner/{path:path}", self._at(self.unknown)),
             Path("/v1/models", self._at(self.list_models), methods=["GET"]),
             Path("/v1/models/{id:path}", self._at(self.relay), methods=["GET"]),
@@ -153,17 +118,38 @@ class Door:
     async def answer(self, route: Route, scope: Scope, receive: Receive, client: Client) -> None:
         """/v1/chat/completions and /v1/completions: ask the upstream, and correct its answer."""
         headers, started = headers_of(scope), time.perf_counter()
-        asked, mode = self._chosen(headers, read_request(route, await self._body(headers, receive)))
+        asked, mode = self._chosen(headers, read_request(route, await body_of(scope, receive, self.largest_body)))
+        pair, served = self._pair(asked), Served(new_id(), mode, asked, started)
+        taken = _Taken(pair, served, headers, caller_of(scope).owner)
+        await self._serve(taken, pair.modes[mode], receive, client)
+
+    async def ask(self, scope: Scope, receive: Receive, client: Client) -> None:
+        """/v1/aligner/ask: the original as it comes, its correction, and what became of both, as named events."""
+        started, owner = time.perf_counter(), require(scope, "viewer").owner
+        wanted = read_ask(await body_of(scope, receive, self.largest_body))
+        pair, mode = self.named.pair(wanted.upstream, wanted.aligner), cast("Mode", wanted.mode or self.mode)
+        if mode not in pair.asks:
+            raise WireError(400, f'"mode" is none of {", ".join(pair.asks)}', "wrong_value", param="mode")
+        headers = [(name, value) for name, value in headers_of(scope) if name in _OF_WHO_ASKS]
+        headers += [("content-type", "application/json"), ("x-aligner-conversation", wanted.conversation or "")]
+        asked = wanted.asked
+        if "model" not in asked.payload:
+            asked = renamed(asked, (await pair.models.names(headers))[0])
         served = Served(new_id(), mode, asked, started)
+        await self._serve(_Taken(pair, served, headers, owner), pair.asks[mode], receive, client)
+
+    async def _serve(self, taken: _Taken, answering: Answering, receive: Receive, client: Client) -> None:
+        """Answer a request, and note how it ended."""
+        served, headers = taken.served, taken.headers
         with self.metrics.in_flight.track_inprogress(), self.traces.request(served, headers) as onward:
             try:
-                outcome = await _ended(self.modes[mode](client, served, onward), receive, client, served)
+                outcome = await _ended(answering(client, served, onward), receive, client, served)
             except asyncio.CancelledError:
-                self._note(served, headers, "cancelled", client.first)
+                self._note(taken, "cancelled", client.first)
                 raise
             if served.copy and outcome == "sent":
-                await self.proxy.reflect(served)
-        self._note(served, headers, outcome, client.first)
+                await taken.pair.proxy.reflect(served)
+        self._note(taken, outcome, client.first)
 
     async def relay(self, scope: Scope, receive: Receive, client: Client) -> None:
         """Any other route of the upstream, as it is."""
@@ -192,36 +178,20 @@ class Door:
 
     async def correct(self, scope: Scope, receive: Receive, client: Client) -> None:
         """/v1/aligner/correct: question and answer in, correction out; no upstream."""
-        given = read_object(await self._body(headers_of(scope), receive))
+        given = read_object(await body_of(scope, receive, self.largest_body))
         answer = given.get("answer")
         if not isinstance(answer, str):
             raise WireError(400, '"answer" is no text', "wrong_type", param="answer")
         question = question_of(given["question"] if "question" in given else given.get("messages"))
         await while_connected(self._correct(client, question, answer, doubt=given.get("doubt") is True), receive)
 
-    async def logged(self, scope: Scope, _: Receive, client: Client) -> None:
-        """/v1/aligner/corrections/{id}: what was logged of an answer."""
-        row = await self._opened_log().get(scope["path_params"]["id"])
-        if row is None or not self._may_see(scope, row.key_hash):
-            raise WireError(404, "no correction of that id was logged", "not_found")
-        await client.answer(200, JSON, orjson.dumps({**asdict(row), "lengths": row.lengths._asdict()}))
-
-    async def feedback(self, scope: Scope, receive: Receive, client: Client) -> None:
-        """/v1/aligner/feedback: what somebody thinks of a correction."""
-        said = feedback_of(read_object(await self._body(headers_of(scope), receive)))
-        log = self._opened_log()
-        row = await log.get(said.id)
-        if row is None or not self._may_see(scope, row.key_hash) or not await log.feedback(said):
-            raise WireError(404, "no correction of that id was logged", "not_found", param="id")
-        await client.answer(200, JSON, b'{"status":"noted"}')
-
     async def figures(self, _: Scope, __: Receive, client: Client) -> None:
         """/metrics: figures for Prometheus."""
         dropped = self.log.dropped if self.log is not None else 0
         text = self.metrics.text(
-            waiting=self.proxy.engine.waiting,
+            waiting=self.named.waiting,
             dropped=dropped,
-            breakers={"upstream": self.proxy.upstream.breaker.state, "aligner": self.proxy.breaker.state},
+            breakers=self.named.breakers,
         )
         await client.answer(200, [("content-type", CONTENT_TYPE)], text)
 
@@ -231,7 +201,7 @@ class Door:
 
     async def ready(self, _: Scope, __: Receive, client: Client) -> None:
         """/readyz: the Aligner is there, too."""
-        is_ready = self.proxy.engine.alive
+        is_ready = self.named.alive
         await client.answer(
             200 if is_ready else 503, JSON, orjson.dumps({"status": "ready" if is_ready else "the Aligner is starting"})
         )
@@ -262,32 +232,16 @@ class Door:
             work.cancel()
         await client.answer(200, JSON, orjson.dumps(found))
 
-    def _note(self, served: Served, headers: Headers, outcome: Outcome, first: float | None) -> None:
+    def _note(self, taken: _Taken, outcome: Outcome, first: float | None) -> None:
         """Count a request, and log what was sent."""
+        pair, served, headers, owner = taken
         self.metrics.note(served, outcome, first)
         tell(self.lines, served, outcome)
         if self.log is None:
             return
-        aligner = self.proxy.engine.fingerprint
-        for row in rows_of(served, headers, upstream=self.upstream, aligner=aligner, outcome=outcome):
+        upstream, aligner = pair.proxy.upstream.url, pair.proxy.engine.fingerprint
+        for row in rows_of(served, headers, owner=owner, upstream=upstream, aligner=aligner, outcome=outcome):
             self.log.put(row)
-
-    def _may_see(self, scope: Scope, owner: str) -> bool:
-        """Whether a row is the client's own; the operator sees all."""
-        headers = headers_of(scope)
-        caller = self.admission.keys.caller(dict(headers).get("authorization", ""))
-        return caller.is_operator or key_hash(headers) == owner
-
-    def _opened_log(self) -> CorrectionLog:
-        if self.log is None:
-            raise WireError(404, "nothing is logged here: serve with --log", "no_log")
-        return self.log
-
-    async def _body(self, headers: Headers, receive: Receive) -> bytes:
-        named = dict(headers)
-        if named.get("content-encoding", "identity") != "identity":
-            raise WireError(415, "a compressed request is not read", "unsupported_encoding")
-        return await read_body(receive, declared=named.get("content-length"), largest=self.largest_body)
 
     def _chosen(self, headers: Headers, asked: Asked) -> tuple[Asked, Mode]:
         """The request and its mode: as a header, our own field or the model's name asks, if the operator allows it."""
@@ -296,6 +250,15 @@ class Door:
         if wanted != self.mode and wanted not in self.allow:
             raise WireError(400, "a request may not choose that mode here", "mode_not_allowed", param="aligner.mode")
         return resolved, cast("Mode", wanted)
+
+    def _pair(self, asked: Asked) -> Pair:
+        """The upstream and the Aligner that our own field names, if the operator allows it; raises WireError, 400."""
+        pair = self.named.pair(asked.aligner.get("upstream"), asked.aligner.get("aligner"))
+        if pair is not self.named.default and not self.by_name:
+            raise WireError(
+                400, "a request may not choose an upstream or an Aligner here", "choice_not_allowed", param="aligner"
+            )
+        return pair
 
 
 def below(raw: bytes) -> str:
@@ -308,14 +271,6 @@ def below(raw: bytes) -> str:
     return quote(raw.removeprefix(b"/v1"), safe=_PLAIN)
 
 
-def new_id() -> str:
-    """A UUID of version 7: ids in the order of their making."""
-    drawn = int.from_bytes(os.urandom(10), "big")
-    value = (time.time_ns() // 1_000_000) << 80 | 7 << 76 | (drawn >> 68) << 64 | 2 << 62 | (drawn & (2**62 - 1))
-    digits = f"{value:032x}"
-    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
-
-
 async def _ended(work: Awaitable[None], receive: Receive, client: Client, served: Served) -> Outcome:
     """Do the work while the client is there, and say how it ended; an error says which request it was."""
     failed: list[WireError] = []
@@ -324,36 +279,10 @@ async def _ended(work: Awaitable[None], receive: Receive, client: Client, served
         try:
             await work
         except Exception as problem:  # noqa: BLE001  # as in Endpoint
-            failed.append(_told(problem))
+            failed.append(told_of(problem))
             served.failure = failed[0].code
             await client.refuse(failed[0], served.headers)
 
     connected = await while_connected(refusing(), receive)
     # Whoever has the whole answer goes away, too.
     return "failed" if failed else "sent" if connected or client.ended else "cancelled"
-
-
-def _told(problem: Exception) -> WireError:
-    """What the client is told of a failure; one that nobody foresaw goes to the log, and says nothing of itself."""
-    if (error := error_of(problem)) is not None:
-        return error
-    if isinstance(problem, StoreError):
-        return WireError(503, "the log cannot be reached just now", "log_unavailable", "server_error")
-    # The words of an exception may quote a text.
-    frames = traceback.extract_tb(problem.__traceback__)
-    places = ", ".join(f"{frame.filename.rpartition(os.sep)[2]}:{frame.lineno}" for frame in frames)
-    logging.getLogger("aligner").error("a request failed: %s at %s", type(problem).__name__, places)
-    return WireError(500, "the proxy failed", "internal_error", "server_error")
-
-
-def headers_of(scope: Scope) -> Headers:
-    """A request's headers; their names are small letters by the law of ASGI."""
-    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
-
-
-def _host(header: str) -> str:
-    """The name or address in a header, without its port."""
-    try:
-        return urlsplit(f"//{header}").hostname or ""
-    except ValueError:
-        return ""

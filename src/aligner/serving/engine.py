@@ -34,9 +34,11 @@ class Finished:
     edits: tuple[Edit, ...]
     confidence: float | None
     doubt: tuple[float, ...] | None
+    spans: tuple[tuple[int, int], ...] | None
+    """for each figure of the doubt, the characters of the answer that it is about"""
     usage: Usage
     seconds: Mapping[str, float]
-    """`queue`; `read`, until the prompt was read and the answer judged; `write`, from there to the end"""
+    """`queue`; `read`, the prompt, but for what was read ahead; `verify`, the answer as a draft; `edit`, the rest"""
 
 
 class Engine:
@@ -226,6 +228,7 @@ def _finished(message: Mapping[str, Any]) -> Finished:
         edits=tuple(Edit(*edit) for edit in message["edits"]),
         confidence=message["confidence"],
         doubt=None if message["doubt"] is None else tuple(message["doubt"]),
+        spans=None if message["spans"] is None else tuple((start, end) for start, end in message["spans"]),
         usage=Usage(**message["usage"]),
         seconds=message["seconds"],
     )

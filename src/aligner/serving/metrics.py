@@ -10,6 +10,7 @@ from aligner.serving.served import Outcome, Served
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 _SHARES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+_DOUBTS = (0.01, 0.02, 0.05, *(tenths / 10 for tenths in range(1, 10)), 0.95, 0.99, 1.0)
 _STATES: Mapping[State, float] = {"closed": 0, "half-open": 0.5, "open": 1}
 
 
@@ -29,6 +30,9 @@ class Metrics:
         self._first = Histogram("aligner_ttft_seconds", "Until the first of a body.", buckets=_SECONDS, registry=own)
         self._edits = Histogram(
             "aligner_edit_ratio", "Share of an answer that is edited.", buckets=_SHARES, registry=own
+        )
+        self._doubts = Histogram(
+            "aligner_doubt", "How much the Aligner doubts an answer: 1 - its confidence.", buckets=_DOUBTS, registry=own
         )
         self.in_flight = Gauge("aligner_in_flight", "Requests that are being answered.", registry=own)
         self._queue = Gauge("aligner_queue_depth", "Corrections that have not come to their ends.", registry=own)
@@ -55,6 +59,8 @@ class Metrics:
         self._corrections.labels(result or ("changed" if corrected.changed else "copied"), reason).inc()
         self._edits.observe(corrected.edit_share)
         if (finished := corrected.finished) is not None:
+            if finished.confidence is not None:
+                self._doubts.observe(1 - finished.confidence)
             for stage, seconds in finished.seconds.items():
                 self._stages.labels(stage).observe(seconds)
             self._tokens.labels("prompt").inc(finished.usage.prompt_tokens)

@@ -35,7 +35,7 @@ from aligner.serving.wire import (
 )
 
 PATHS = {"chat": "/chat/completions", "completions": "/completions"}
-_CUT = WireError(502, "the upstream's answer was cut off", "upstream_cut", "upstream_error")
+CUT = WireError(502, "the upstream's answer was cut off", "upstream_cut", "upstream_error")
 _PAID = (("x-should-retry", "false"),)
 """a client that tries again would pay the upstream again"""
 _SMALL = 2**20
@@ -74,7 +74,7 @@ class Proxy:
                 await client.end()
                 return
             if reply.length is not None and reply.length <= _SMALL:
-                await client.answer(reply.status, [*reply.headers, *told], await _whole(reply))
+                await client.answer(reply.status, [*reply.headers, *told], await whole(reply))
                 return
             await client.start(reply.status, [*reply.headers, *told])
             async for chunk in reply.chunks:
@@ -107,10 +107,10 @@ class Proxy:
         asked, begun, body = served.asked, time.perf_counter(), b"".join(served.copy)
         if asked.streamed:
             reader = FrameReader(largest=len(body))
-            choices = _gathered([*reader.add(body), *reader.rest()])
+            choices = gathered([*reader.add(body), *reader.rest()])
         else:
             try:
-                choices = choices_of(_completion(body))
+                choices = choices_of(completion_of(body))
             except WireError:
                 return
         served.outcomes = list(await asyncio.gather(*(self._outcome(asked, choice) for choice in choices)))
@@ -125,12 +125,12 @@ class Proxy:
         asked = served.asked
         served.ask()
         async with self.upstream.send("POST", PATHS[asked.route], headers, asked.body) as reply:
-            body = await _whole(reply)
+            body = await whole(reply)
         served.answer()
         if reply.status != 200:
             await client.answer(reply.status, [*reply.headers, *served.headers], body)
             return
-        completion = _completion(body)
+        completion = completion_of(body)
         choices, begun = choices_of(completion), time.perf_counter()
         served.outcomes = list(await asyncio.gather(*(self._outcome(asked, choice) for choice in choices)))
         served.correct_seconds = time.perf_counter() - begun
@@ -160,10 +160,10 @@ class Proxy:
             finally:
                 entering.cancel()
             if reply.status != 200 and not client.started:
-                await client.answer(reply.status, [*reply.headers, *served.headers], await _whole(reply))
+                await client.answer(reply.status, [*reply.headers, *served.headers], await whole(reply))
                 return
             if reply.status != 200:
-                raise _error_in(reply.status, await _whole(reply))
+                raise error_in(reply.status, await whole(reply))
             if reply.content_type != "text/event-stream":
                 raise WireError(502, "the upstream does not stream", "upstream_garbage", "upstream_error")
             if not client.started:
@@ -178,10 +178,10 @@ class Proxy:
             frames = [frame async for frame in self._read_ahead(asked, reply, works, lost)]
             served.answer()
             begun = time.perf_counter()
-            choices = _gathered(frames)
-            if not _is_whole(frames, choices):
+            choices = gathered(frames)
+            if not is_whole(frames, choices):
                 told = frames if self.policy.broken else [frame for frame in frames if frame.is_error]
-                await client.end(_broken_off(told, lost[0] if lost else _CUT))
+                await client.end(_broken_off(told, lost[0] if lost else CUT))
                 return
             ends = next((place for place, frame in enumerate(frames) if frame.is_end), len(frames))
             await self._replay(client, served, frames[:ends], choices, works)
@@ -254,7 +254,13 @@ class Proxy:
         """The correction of one choice; after a failure the original, or WireError, as the policy says."""
         try:
             async for item in self._pieces(
-                work.finish(outcome.answer, stop=asked.stop, gate=self.policy.gate, max_tokens=asked.limit)
+                work.finish(
+                    outcome.answer,
+                    stop=asked.stop,
+                    gate=self.policy.gate,
+                    doubt=self.policy.doubt,
+                    max_tokens=asked.limit,
+                )
             ):
                 if isinstance(item, str):
                     show(item)
@@ -312,7 +318,8 @@ def error_of(problem: BaseException) -> WireError | None:
     return problem if isinstance(problem, WireError) else None
 
 
-async def _whole(reply: Reply) -> bytes:
+async def whole(reply: Reply) -> bytes:
+    """The body of an answer."""
     return b"".join([chunk async for chunk in reply.chunks])
 
 
@@ -334,7 +341,7 @@ async def _frames(reply: Reply, lost: list[WireError]) -> AsyncIterator[Frame]:
         yield frame
 
 
-def _error_in(status: int, body: bytes) -> WireError:
+def error_in(status: int, body: bytes) -> WireError:
     """The upstream's own error, for a stream whose status was sent before."""
     said: object = object_in(body).get("error")
     told = object_of(said) or {"message": said}
@@ -343,7 +350,7 @@ def _error_in(status: int, body: bytes) -> WireError:
     return WireError(status, message, told.get("code"), told.get("type") or "upstream_error")
 
 
-def _completion(body: bytes) -> Json:
+def completion_of(body: bytes) -> Json:
     """The object in an answer with status 200; raises WireError where it is none, or an error."""
     found = object_in(body)
     if not isinstance(found.get("choices"), list):
@@ -359,11 +366,12 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def _gathered(frames: Iterable[Frame]) -> list[Json]:
+def gathered(frames: Iterable[Frame]) -> list[Json]:
+    """The choices that a stream brought."""
     return joined(choice for frame in frames for choice in choices_of(frame.event or {}))
 
 
-def _is_whole(frames: Sequence[Frame], choices: Sequence[Json]) -> bool:
+def is_whole(frames: Sequence[Frame], choices: Sequence[Json]) -> bool:
     """Whether the upstream brought every choice to its end."""
     return bool(choices) and all(choice["finish_reason"] for choice in choices) and not any(f.is_error for f in frames)
 

@@ -19,6 +19,8 @@ class Policy:
 
     gate: float | None = None
     """confidence from which an answer is kept as it is"""
+    doubt: bool = False
+    """whether it is asked how much each token of an answer is doubted"""
     truncated: bool = False
     """whether answers that were cut off are corrected"""
     json: bool = False

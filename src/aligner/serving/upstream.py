@@ -29,7 +29,7 @@ _HOP_BY_HOP = frozenset(
         "upgrade",
     }
 )
-_NOT_FORWARDED = _HOP_BY_HOP | {"host", "content-length", "cookie", "accept-encoding", "expect"}
+_NOT_FORWARDED = _HOP_BY_HOP | {"host", "content-length", "cookie", "x-csrf-token", "accept-encoding", "expect"}
 _BUSY = frozenset({429, 529})
 """statuses that say nothing of the upstream's health"""
 _DOWN = frozenset({502, 503, 504})
