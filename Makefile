@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: setup demo test test-all check bench docs assets
+.PHONY: setup demo test test-all check bench docs assets screenshots
 
 setup: $(READY)
 
@@ -37,3 +37,7 @@ docs: $(READY)
 # The two small checkpoints in src/aligner/assets, made again: about twenty minutes.
 assets: $(READY)
 	$(BIN)/python tools/make_assets.py
+
+# Pictures of all pages, to look at.
+screenshots: $(READY)
+	$(BIN)/python tools/screenshots.py

@@ -221,7 +221,7 @@ def test_docker_compose_reads_the_file_as_we_do() -> None:
 
 @pytest.mark.slow
 def test_what_is_copied_makes_the_whole_package(tmp_path: Path) -> None:
-    """The wheel from the builder's files alone has the verb, the Aligner that ships, and the configurations."""
+    """The wheel from the builder's files alone has the verb, the Aligner that ships, configurations and pages."""
     context = tmp_path / "context"
     context.mkdir()
     for one in dockerfile():
@@ -236,6 +236,8 @@ def test_what_is_copied_makes_the_whole_package(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as packed:
         names = set(packed.namelist())
     assert {"aligner/serve.py", "aligner/assets/aligner/aligner.json", "aligner/configs/demo.toml"} <= names
+    pages = [path for kind in ("templates", "static") for path in (ROOT / "src/aligner/serving" / kind).iterdir()]
+    assert {str(path.relative_to(ROOT / "src")) for path in pages} <= names
     assert not [name for name in names if name.endswith(".pyc")]
 
 
