@@ -35,6 +35,20 @@ LANGCHAIN: Sequence[str] = (
 )
 """What `python_of("langchain", …)` needs for an agent and for a chat model of an OpenAI-compatible server."""
 
+LM_EVAL: Sequence[str] = (
+    "lm-eval[api]==0.4.13",
+    "aiohttp==3.14.5",
+    "antlr4-python3-runtime==4.13.2",
+    "datasets==5.2.0",
+    "evaluate==0.4.6",
+    "latex2sympy2_extended==1.11.0",
+    "math-verify==0.9.0",  # for mathematics
+    "requests==2.34.2",
+    "tenacity==9.2.1",
+    "tiktoken==0.14.0",
+)
+"""What `python_of("lm-eval", …)` needs for lm-evaluation-harness against OpenAI-compatible servers."""
+
 _FOLDER = Path(__file__).parents[1] / ".venvs"
 
 

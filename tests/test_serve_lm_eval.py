@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import orjson
 import pytest
-from environments import python_of
+from environments import LM_EVAL, python_of
 from gateways import variables
 from programs import running
 
@@ -17,15 +17,6 @@ from aligner.testing.replies import Wanted, reply, saying
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
-LM_EVAL = (
-    "lm-eval[api]==0.4.13",
-    "aiohttp==3.14.5",
-    "datasets==5.2.0",
-    "evaluate==0.4.6",
-    "requests==2.34.2",
-    "tenacity==9.2.1",
-    "tiktoken==0.14.0",
-)
 _OFFLINE = {"HF_DATASETS_OFFLINE": "1", "HF_HUB_OFFLINE": "1", "HF_EVALUATE_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 
 # The harness's own task gsm8k, without examples in the prompt, and with the sign before the result of these models.
