@@ -9,13 +9,31 @@ from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from aligner.errors import MisuseError
-from aligner.models.reading import body_of, events_of, first_of, is_one_piece, json_of, number_of, object_of, text_of
+from aligner.models.reading import (
+    body_of,
+    events_of,
+    first_of,
+    is_one_piece,
+    json_of,
+    number_of,
+    object_of,
+    objects_of,
+    text_of,
+)
 from aligner.models.server import Server
 from aligner.records import Completion, Message, SamplingParams, Usage
 
 _OPENAI = "https://api.openai.com/v1"
 _NAME = re.compile(r"(?P<model>.+?)(?:@(?P<url>https?://.*))?")
 _CALL = re.compile(r"(/chat)?/completions$")
+_LOGPROBS: dict[str, Any] = {"logprobs": True, "top_logprobs": 5}  # some servers give no more
+
+
+class Told(NamedTuple):
+    """An answer, and what else its first visible token could have been, each with its log-probability."""
+
+    completion: Completion
+    first: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +66,18 @@ class OpenAIModel:
         payload = self._payload(messages, sampling, prediction=prediction)
         async with self.server.post(payload) as answer:
             return _completion(self.server, await body_of(answer))
+
+    async def complete_with_logprobs(
+        self, messages: Sequence[Message], sampling: SamplingParams = SamplingParams()
+    ) -> Told:
+        """The answer, and how likely its first visible token was: nothing where the server does not say.
+
+        Raises RefusedError where it refuses the question, and what `complete` raises.
+        """
+        payload = self._payload(messages, sampling, prediction=None) | _LOGPROBS
+        async with self.server.post(payload) as answer:
+            body = await body_of(answer)
+            return Told(_completion(self.server, body), _first_logprobs(json_of(self.server, body)))
 
     async def stream(
         self,
@@ -140,6 +170,15 @@ def _completion(server: Server, body: bytes) -> Completion:
         raise server.error(f"status 200, but {_problem(answer, message)}", body)
     read, written = number_of(usage.get("prompt_tokens")), number_of(usage.get("completion_tokens"))
     return Completion(text, text_of(choice.get("finish_reason")) or "stop", Usage(read, written))
+
+
+def _first_logprobs(answer: object) -> Mapping[str, float]:
+    """What the first token could have been that is not white space alone; nothing where that is not said."""
+    tokens = object_of(first_of(object_of(answer).get("choices")).get("logprobs")).get("content")
+    visible = [token for token in objects_of(tokens) if text_of(token.get("token")).strip()]
+    others = objects_of(first_of(visible).get("top_logprobs"))
+    found = {text_of(other.get("token")): other.get("logprob") for other in others}
+    return {token: float(value) for token, value in found.items() if isinstance(value, int | float)}
 
 
 def _problem(answer: Mapping[str, object], message: Mapping[str, object]) -> str:

@@ -44,8 +44,13 @@ def object_of(value: object) -> Mapping[str, object]:
 
 def first_of(value: object) -> Mapping[str, object]:
     """The first object of a list, or an empty one."""
-    items = cast("list[object]", value) if isinstance(value, list) else []
-    return object_of(items[0]) if items else {}
+    items = objects_of(value)
+    return items[0] if items else {}
+
+
+def objects_of(value: object) -> list[Mapping[str, object]]:
+    """Each item of a list, or an empty one where it is no object; nothing where there is no list."""
+    return [object_of(item) for item in cast("list[object]", value)] if isinstance(value, list) else []
 
 
 def text_of(value: object) -> str:

@@ -58,6 +58,14 @@ class TransientError(ModelError):
         self.wait = wait
 
 
+class RefusedError(ModelError):
+    """A refusal for good, with the status that the server gave it."""
+
+    def __init__(self, line: str, status: int) -> None:
+        super().__init__(line)
+        self.status = status
+
+
 class Answer(NamedTuple):
     """The body of an answer as it comes."""
 
@@ -172,7 +180,7 @@ class Server:
         line = self._line(f"status {status}{_CURES.get(status, '')}", body)
         passing = status in _RETRIED or status >= 500
         if not passing or response.headers.get("x-should-retry") == "false":
-            return ModelError(line)
+            return RefusedError(line, status)
         return TransientError(line, seconds_to_wait(response.headers.get("Retry-After"), datetime.now(UTC)))
 
     def _lost(self, error: Exception) -> ModelError:
