@@ -27,6 +27,7 @@ PLAIN = (
     "git clone ",
     "helm ",
     "kubectl ",
+    "lm_eval ",
     "pip install ",
     "pre-commit install ",
     "python tools/",

@@ -20,12 +20,14 @@ from aligner.config import (
     CorrectConfig,
     DemoConfig,
     DoctorConfig,
+    EvaluateConfig,
     ExportConfig,
     GrantConfig,
     ImportConfig,
     ReportConfig,
     ServeConfig,
     TrainConfig,
+    TrainJudgeConfig,
     read_tables,
 )
 from aligner.errors import AlignerError, MisuseError, visible
@@ -52,6 +54,10 @@ COMMANDS: Mapping[str, Command] = {
     "grant": Command(GrantConfig, "aligner.grant:grant", "make a key for a client of the proxy", "name"),
     "doctor": Command(DoctorConfig, "aligner.doctor:doctor", "examine any OpenAI-compatible endpoint", "url"),
     "export": Command(ExportConfig, "aligner.export:export", "make training data of what was logged", "database"),
+    "evaluate": Command(EvaluateConfig, "aligner.evaluate:evaluate", "show what the Aligner fixes and what it breaks"),
+    "train-judge": Command(
+        TrainJudgeConfig, "aligner.train_judge:train_judge", "train a small judge of truth", "labelled"
+    ),
     "import": Command(
         ImportConfig, "aligner.import_log:import_log", "bring an exported log into another", "file", "database"
     ),

@@ -1,0 +1,185 @@
+"""Laws of evaluation, with real models, a real oracle and real files."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from arithmetic import rules_for
+
+from aligner.config import EvaluateConfig, EvaluatedTask, EvaluatedUpstream
+from aligner.errors import InputFileError, MisuseError
+from aligner.evaluate import MissedBarError, evaluate, found_out
+from aligner.evaluating.report import Report
+from aligner.world.profiles import PROFILES
+
+WORLD = EvaluatedTask(task="world", path="world", sample=40)
+CARELESS = EvaluatedUpstream(name="careless", model="world:careless")
+RECKLESS = EvaluatedUpstream(name="reckless", model="world:reckless")
+
+
+def config(out: Path, **fields: Any) -> EvaluateConfig:
+    """Two upstreams of the closed world, judged by its oracle, and an Aligner that copies."""
+    usual: dict[str, Any] = {
+        "aligner": "echo:",
+        "upstreams": (CARELESS, RECKLESS),
+        "tasks": (WORLD,),
+        "judges": ("world:",),
+        "device": "cpu",
+    }
+    return EvaluateConfig(out=out, **(usual | fields))
+
+
+def without_times(folder: Path) -> Any:
+    """The report as JSON, but for what was measured by a clock."""
+    found = json.loads((folder / "report.json").read_text())
+    return {name: value for name, value in found.items() if name != "timed"}
+
+
+def by_construction(out: Path, report: Report) -> str:
+    """An Aligner that makes of each flawed answer in a report what its upstream's perfect editor would."""
+    from aligner.world.oracle import mark
+    from aligner.world.questions import read_question
+    from aligner.world.rows import good_answer
+
+    rules: list[dict[str, str]] = []
+    for case in report.cases:
+        asked = read_question(str(case.question))
+        assert asked is not None
+        assert case.before is not None
+        if not case.before.right:
+            good = good_answer(Random(case.item), asked).text
+            assert mark(asked, good).good
+            rules.append({"pattern": rf"\A{re.escape(case.answer)}\Z", "replace": good.replace("\\", r"\\")})
+    path = out / "rules.json"
+    path.write_text(json.dumps(rules))
+    return f"rules:{path}"
+
+
+def test_an_aligner_that_copies_fixes_and_breaks_nothing(tmp_path: Path) -> None:
+    """Net rate 0 for every upstream and quality, nothing fixed, nothing broken, all untouched."""
+    evidence = found_out(config(tmp_path)).evidence
+    assert [(row.wins, row.losses, row.ties) for row in evidence.judged] == [(0, 0, 40)] * 6
+    assert all(row.net == (0, 0, 0) for row in evidence.judged)
+    assert [(row.pairs.fixed, row.pairs.broken) for row in evidence.marked] == [(0, 0), (0, 0)]
+    assert all(row.untouched == 1 for row in evidence.edited)
+
+
+def test_an_aligner_that_is_right_by_construction_is_found_to_be_right(tmp_path: Path) -> None:
+    """Every flaw is fixed and nothing broken; the gain is the share of flawed answers, and 1 on those alone."""
+    before = found_out(config(tmp_path / "before"))
+    aligner = by_construction(tmp_path, before)
+    report = found_out(config(tmp_path / "after", aligner=aligner))
+    for row, old in zip(report.evidence.marked, before.evidence.marked, strict=True):
+        flawed = old.pairs.both_wrong
+        assert flawed > 0
+        assert (row.pairs.fixed, row.pairs.broken, row.pairs.both_wrong) == (flawed, 0, 0)
+        assert row.gain.value == pytest.approx(flawed / row.pairs.total)
+    flawed_cases = [case for case in report.cases if case.before is not None and not case.before.right]
+    assert all(case.fixed for case in flawed_cases)
+    assert all(opinion.preference >= 0.5 for case in report.cases for opinion in case.opinions)
+
+
+def test_the_same_run_again_asks_nothing_and_says_the_same(tmp_path: Path) -> None:
+    """Everything is kept in the folder; the report comes out the same, times apart."""
+    evaluate(config(tmp_path))
+    first, kept = without_times(tmp_path), (tmp_path / "answers.jsonl").read_bytes()
+    evaluate(config(tmp_path))
+    assert without_times(tmp_path) == first
+    assert (tmp_path / "answers.jsonl").read_bytes() == kept
+    for name in ("report.html", "report.csv", "report.md"):
+        assert (tmp_path / name).stat().st_size > 0
+
+
+def test_a_line_that_a_kill_cut_off_is_asked_again(tmp_path: Path) -> None:
+    """And one that is something else is named."""
+    evaluate(config(tmp_path))
+    first, path = without_times(tmp_path), tmp_path / "answers.jsonl"
+    path.write_bytes(path.read_bytes()[:-20])
+    evaluate(config(tmp_path))
+    assert without_times(tmp_path) == first
+    path.write_bytes(b"[]\n" + path.read_bytes())
+    with pytest.raises(InputFileError, match=r"answers\.jsonl:1: is no finding of an evaluation"):
+        evaluate(config(tmp_path))
+
+
+def test_bars_decide_about_the_exit(tmp_path: Path) -> None:
+    """A net rate below the bar is an error that names it; the report is written all the same."""
+    with pytest.raises(MissedBarError, match="net"):
+        evaluate(config(tmp_path, min_net=0.5))
+    assert (tmp_path / "report.html").exists()
+    evaluate(config(tmp_path, min_net=0.0, max_broken=0))
+
+
+def test_nothing_to_evaluate_is_misuse(tmp_path: Path) -> None:
+    """Upstreams and tasks have to be named, and tasks by their names."""
+    with pytest.raises(MisuseError, match=r"\[\[upstreams\]\]"):
+        evaluate(config(tmp_path, tasks=()))
+    with pytest.raises(MisuseError, match="gsm8k"):
+        evaluate(config(tmp_path, tasks=(EvaluatedTask(task="gsm8", path="x"),)))
+
+
+def recorded(real_data: Path, folder: Path, model: str) -> EvaluatedUpstream:
+    """A real model's recorded answers as an upstream."""
+    from aligner.tasks import answers_of, items_of, task_named
+
+    items = items_of(task_named("gsm8k"), real_data / "gsm8k" / "test.jsonl")
+    answers = answers_of("gsm8k", real_data / "gsm8k" / "recorded_answers.jsonl", model=model)
+    path = folder / f"{model}.jsonl"
+    path.write_text("".join(json.dumps({"question": i.question, "answer": answers[i.id]}) + "\n" for i in items))
+    return EvaluatedUpstream(name=model, model=f"replay:{path}")
+
+
+@pytest.mark.slow
+def test_two_recorded_models_are_as_right_as_they_were(real_data: Path, tmp_path: Path) -> None:
+    """286 and 458 of 1,319 before correction; an Aligner that recomputes sums changes 8 and 5 answers, and fixes none.
+
+    Both models had a calculator: each of the 13 changed answers was read, and its mistake lies before its sums.
+    """
+    models = ("6b_finetuning", "175b_finetuning")
+    upstreams = tuple(recorded(real_data, tmp_path, model) for model in models)
+    rows = [json.loads(line) for line in (real_data / "gsm8k" / "recorded_answers.jsonl").read_text().splitlines()]
+    rules = tmp_path / "rules.json"
+    rules.write_text(json.dumps(rules_for(row[model]["solution"] for row in rows for model in models)))
+    gsm8k = EvaluatedTask(task="gsm8k", path=str(real_data / "gsm8k" / "test.jsonl"))
+    report = found_out(config(tmp_path, aligner=f"rules:{rules}", upstreams=upstreams, tasks=(gsm8k,), judges=()))
+    found = report.evidence.marked
+    assert [(row.pairs.before, row.pairs.total) for row in found] == [(286, 1319), (458, 1319)]
+    assert [(row.pairs.fixed, row.pairs.broken) for row in found] == [(0, 0), (0, 0)]
+    changed = {model: [int(c.item) for c in report.cases if c.upstream == model and c.changed] for model in models}
+    assert changed == {
+        "6b_finetuning": [489, 507, 518, 689, 870, 936, 1021, 1243],
+        "175b_finetuning": [514, 710, 1038, 1107, 1201],
+    }
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_it_ends_with_the_same_report(tmp_path: Path) -> None:
+    """Five kills, the same command each time, and the figures of an undisturbed run."""
+    random = Random(time.time_ns())
+    toml = tmp_path / "run.toml"
+    toml.write_text(
+        'aligner = "demo"\njudges = ["world:"]\ndevice = "cpu"\n'
+        '[[tasks]]\ntask = "world"\npath = "world"\nsample = 60\n'
+        + "".join(f'[[upstreams]]\nname = "{name}"\nmodel = "world:{name}"\n' for name in list(PROFILES)[:3])
+    )
+
+    def command(out: Path) -> list[str]:
+        return [sys.executable, "-m", "aligner", "evaluate", "--config", str(toml), "--out", str(out)]
+
+    begun = time.monotonic()
+    subprocess.run(command(tmp_path / "whole"), check=True, capture_output=True)
+    whole = time.monotonic() - begun
+    for _ in range(5):
+        process = subprocess.Popen(command(tmp_path / "killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(random.uniform(0.3, 1.0) * whole)
+        process.kill()
+        process.wait()
+    subprocess.run(command(tmp_path / "killed"), check=True, capture_output=True)
+    whole_report, killed = without_times(tmp_path / "whole"), without_times(tmp_path / "killed")
+    assert {**killed, "provenance": None} == {**whole_report, "provenance": None}
