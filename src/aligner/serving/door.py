@@ -85,11 +85,11 @@ class Door:
 
     @property
     def routes(self) -> list[Path]:
-        """What is answered where."""
+        """What is answered where; they are tried in turn, so that what is asked most comes first."""
         return [
-            *self.pages,
             Path("/v1/chat/completions", self._at(partial(self.answer, "chat")), methods=["POST"]),
             Path("/v1/completions", self._at(partial(self.answer, "completions")), methods=["POST"]),
+            *self.pages,
             Path("/healthz", self._open(self.healthy)),
             Path("/readyz", self._open(self.ready)),
             Path("/metrics", self._at(self.figures)),

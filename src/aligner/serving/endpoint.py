@@ -69,10 +69,11 @@ def headers_of(scope: Scope) -> Headers:
 
 async def body_of(scope: Scope, receive: Receive, largest: int) -> bytes:
     """The whole body of a request; raises WireError, 408, 413 or 415."""
-    named = dict(headers_of(scope))
-    if named.get("content-encoding", "identity") != "identity":
+    named = {name: value for name, value in scope["headers"] if name in (b"content-encoding", b"content-length")}
+    if named.get(b"content-encoding", b"identity") != b"identity":
         raise WireError(415, "a compressed request is not read", "unsupported_encoding")
-    return await read_body(receive, declared=named.get("content-length"), largest=largest)
+    declared = named.get(b"content-length")
+    return await read_body(receive, declared=declared and declared.decode("latin-1"), largest=largest)
 
 
 def new_id() -> str:

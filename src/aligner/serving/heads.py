@@ -20,15 +20,19 @@ class LimitedHeads(HttpToolsProtocol):
     _timer: asyncio.TimerHandle | None = None
     _head: int | None = 0
     """bytes of a head that has no end yet"""
+    _since = 0.0
+    """when it was begun to wait for one"""
 
     def connection_made(self, transport: Any) -> None:
         """Somebody is there, and is expected to ask."""
         super().connection_made(transport)
         self._expect()
+        self._look()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nobody is."""
-        self._forget()
+        if self._timer is not None:
+            self._timer.cancel()
         super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
@@ -38,7 +42,7 @@ class LimitedHeads(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """It has ended."""
-        self._forget()
+        self._head = None
         super().on_headers_complete()
 
     def data_received(self, data: bytes) -> None:
@@ -56,24 +60,21 @@ class LimitedHeads(HttpToolsProtocol):
         self._refuse(WireError(400, msg, "invalid_http"))
 
     def _expect(self) -> None:
-        self._forget()
-        self._head = 0
-        self._timer = self.loop.call_later(self.seconds, self._give_up)
+        self._head, self._since = 0, self.loop.time()
 
-    def _forget(self) -> None:
-        self._head = None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _give_up(self) -> None:
-        if not self._head:  # nothing was asked, and so nothing is to be said
+    def _look(self) -> None:
+        """Give up on a head that takes too long; a timer for each connection costs less than one for each head."""
+        waited = 0.0 if self._head is None else self.loop.time() - self._since
+        if waited < self.seconds:
+            self._timer = self.loop.call_later(self.seconds - waited, self._look)
+        elif self._head:
+            self._refuse(WireError(408, "the head of the request did not come in time", "request_timeout"))
+        else:  # nothing was asked, and so nothing is to be said
             self.transport.close()
-        self._refuse(WireError(408, "the head of the request did not come in time", "request_timeout"))
 
     def _refuse(self, error: WireError) -> None:
         """Say so, if no other answer is on its way, and hang up."""
-        self._forget()
+        self._head = None
         if self.transport.is_closing():
             return
         if not self.cycle or self.cycle.response_complete:

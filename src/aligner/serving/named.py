@@ -55,6 +55,8 @@ class Named:
 
     def pair(self, upstream: object, aligner: object) -> Pair:
         """Those of these names, or else the first; raises WireError, 400, for what is no name here, such as a URL."""
+        if upstream is None and aligner is None:
+            return self.default
         for kind, name, known in (("upstream", upstream, self.upstreams), ("aligner", aligner, self.aligners)):
             if name is not None and (not isinstance(name, str) or name not in known):
                 raise WireError(400, f'"{kind}" is none of {", ".join(known)}', f"unknown_{kind}", param=kind)

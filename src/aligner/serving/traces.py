@@ -10,7 +10,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from opentelemetry import propagate
-from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, TracerProvider, get_tracer, set_span_in_context
+from opentelemetry.trace import (
+    ProxyTracerProvider,
+    Span,
+    SpanKind,
+    StatusCode,
+    Tracer,
+    TracerProvider,
+    get_tracer,
+    get_tracer_provider,
+    set_span_in_context,
+)
 
 from aligner.serving.served import Served
 from aligner.serving.upstream import Headers
@@ -23,10 +33,15 @@ class Traces:
     """Makes the spans; a provider takes them, by default the one of the process."""
 
     tracer: Tracer
+    is_given: bool = False
+    """whether somebody takes the spans, whatever the process has set up"""
 
     @contextmanager
     def request(self, served: Served, headers: Headers) -> Generator[Headers]:
         """A span for a request, and the headers with which it goes on, so that the upstream's spans belong to it."""
+        if not self.is_given and isinstance(get_tracer_provider(), ProxyTracerProvider):
+            yield headers  # nobody has set up anything that takes spans
+            return
         operation, model = _OPERATIONS[served.asked.route], str(served.asked.payload.get("model") or "")
         parent = propagate.extract(dict(headers))
         span = self.tracer.start_span(f"{operation} {model}".rstrip(), context=parent, kind=SpanKind.SERVER)
@@ -57,7 +72,7 @@ class Traces:
 
 def open_traces(provider: TracerProvider | None = None) -> Traces:
     """Traces for a provider."""
-    return Traces(get_tracer("aligner", tracer_provider=provider))
+    return Traces(get_tracer("aligner", tracer_provider=provider), provider is not None)
 
 
 def _told(served: Served) -> Mapping[str, str | bool | list[str] | list[bool]]:
