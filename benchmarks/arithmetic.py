@@ -1,11 +1,13 @@
-"""An Aligner that recomputes: rules for every sum in `<<…=…>>` of some answers that does not come out."""
+"""An Aligner that recomputes: a rule for every answer with a sum in `<<…=…>>` that does not come out."""
 
 import ast
 import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
 
-_SUM = re.compile(r"<<([-+*/().\d\s%]+)=(-?[\d.,]+)>>")
+_SUM = re.compile(r"<<([-+*/().\d\s%]+)=(-?[\d.,]+)>>(-?[\d.,]*\d)?")
+_NUMBER = re.compile(r"\d*\.?\d+")
+_ANSWER = re.compile(r"(?<=\nA: )(\S+)\s*\Z")
 _ROUNDED = 0.011
 """by which a result may be off"""
 _OPERATORS: Mapping[type[ast.AST], Callable[[float, float], float]] = {
@@ -17,9 +19,24 @@ _OPERATORS: Mapping[type[ast.AST], Callable[[float, float], float]] = {
 
 
 def rules_for(answers: Iterable[str]) -> list[dict[str, str]]:
-    """Rules that put the right result in the place of every wrong one, and behind the last sum into the answer."""
-    wrong = {(said, *right) for text in answers for said, right in _wrong(text)}
-    return [rule for said, right, old in sorted(wrong) for rule in _rules(said, right, old)]
+    """Rules that put the recomputed answer in the place of each one that does not come out."""
+    changed = {text: new for text in answers if (new := recomputed(text)) != text}
+    return [{"pattern": rf"\A{re.escape(old)}\Z", "replace": new.replace("\\", r"\\")} for old, new in changed.items()]
+
+
+def recomputed(text: str) -> str:
+    """The answer with every sum done again, from what the sums before it come to, and the last line with them."""
+    results: dict[str, str] = {}
+
+    def again(match: re.Match[str]) -> str:
+        expression = _NUMBER.sub(lambda number: results.get(number[0], number[0]), match[1])
+        value, said = value_of(expression), float(match[2].replace(",", "").rstrip(".") or "nan")
+        if value is None or (expression == match[1] and abs(value - said) <= _ROUNDED):
+            return match[0]
+        results[match[2]] = right = f"{value:.10g}"
+        return f"<<{expression}={right}>>{right}"
+
+    return _ANSWER.sub(lambda match: results.get(match[1], match[1]), _SUM.sub(again, text))
 
 
 def value_of(expression: str) -> float | None:
@@ -38,19 +55,3 @@ def _value(node: ast.AST) -> float:
     if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
         return _OPERATORS[type(node.op)](_value(node.left), _value(node.right))
     raise ValueError("no sum")
-
-
-def _wrong(text: str) -> Iterable[tuple[str, tuple[str, str]]]:
-    """Sums that do not come out, with the right result and the one that was said."""
-    for match in _SUM.finditer(text):
-        right, said = value_of(match[1]), float(match[2].replace(",", "").rstrip(".") or "nan")
-        if right is not None and abs(right - said) > _ROUNDED:
-            yield match[1], (f"{right:.10g}", match[2])
-
-
-def _rules(expression: str, right: str, said: str) -> Iterable[dict[str, str]]:
-    """First where the result is also the answer, then everywhere."""
-    sum_, number = re.escape(f"<<{expression}={said}>>"), r"-?[\d.,]*\d"
-    new = f"<<{expression}={right}>>{right}"
-    yield {"pattern": rf"{sum_}(?:{number})?([^<]*)\nA: {re.escape(said)}$", "replace": rf"{new}\g<1>\nA: {right}"}
-    yield {"pattern": rf"{sum_}(?:{number})?", "replace": new}

@@ -16,6 +16,7 @@ from aligner.config import EvaluateConfig, EvaluatedTask, EvaluatedUpstream
 from aligner.errors import InputFileError, MisuseError
 from aligner.evaluate import MissedBarError, evaluate, found_out
 from aligner.evaluating.report import Report
+from aligner.tasks import Score, task_named
 from aligner.world.profiles import PROFILES
 
 WORLD = EvaluatedTask(task="world", path="world", sample=40)
@@ -137,9 +138,10 @@ def recorded(real_data: Path, folder: Path, model: str) -> EvaluatedUpstream:
 
 @pytest.mark.slow
 def test_two_recorded_models_are_as_right_as_they_were(real_data: Path, tmp_path: Path) -> None:
-    """286 and 458 of 1,319 before correction; an Aligner that recomputes sums changes 8 and 5 answers, and fixes none.
+    """286 and 458 of 1,319 before correction; an Aligner that does sums again fixes one answer, and breaks none.
 
-    Both models had a calculator: each of the 13 changed answers was read, and its mistake lies before its sums.
+    Each of the 13 answers that it changes was read by hand. Both models had a calculator, and in all but one the
+    mistake is what was reckoned, and not how: question 518 says 20*(3/5)=12.5 and so 32.5, where 12 and 32 are right.
     """
     models = ("6b_finetuning", "175b_finetuning")
     upstreams = tuple(recorded(real_data, tmp_path, model) for model in models)
@@ -150,12 +152,50 @@ def test_two_recorded_models_are_as_right_as_they_were(real_data: Path, tmp_path
     report = found_out(config(tmp_path, aligner=f"rules:{rules}", upstreams=upstreams, tasks=(gsm8k,), judges=()))
     found = report.evidence.marked
     assert [(row.pairs.before, row.pairs.total) for row in found] == [(286, 1319), (458, 1319)]
-    assert [(row.pairs.fixed, row.pairs.broken) for row in found] == [(0, 0), (0, 0)]
+    assert [(row.pairs.fixed, row.pairs.broken) for row in found] == [(1, 0), (0, 0)]
+    (fixed,) = [case for case in report.cases if case.fixed]
+    assert (fixed.item, fixed.before, fixed.after) == ("518", Score(False, "32.5"), Score(True, "32"))
+    assert fixed.answer.endswith("$<<20+12.5=32.5>>32.5\nA: 32.5")
+    assert fixed.correction.endswith("$<<20+12=32>>32\nA: 32")
     changed = {model: [int(c.item) for c in report.cases if c.upstream == model and c.changed] for model in models}
     assert changed == {
         "6b_finetuning": [489, 507, 518, 689, 870, 936, 1021, 1243],
         "175b_finetuning": [514, 710, 1038, 1107, 1201],
     }
+
+
+FILES = {
+    "gsm8k": "gsm8k/test.jsonl",
+    "math500": "math500/math500.jsonl",
+    "mbpp": "mbpp/mbpp.jsonl",
+    "mbpp-plus": "mbppplus/MbppPlus-OriginFmt.jsonl.gz",
+    "mmlu": "mmlu",
+    "mmlu-redux": "mmlu_redux",
+    "truthfulqa": "truthfulqa/TruthfulQA.csv",
+    "truthfulqa-free": "truthfulqa/TruthfulQA.csv",
+    "beavertails": "beavertails_eval/BeaverTails-Evaluation.json",
+    "harmfulqa": "red_instruct/harmfulqa.json",
+    "catqa": "red_instruct/catqa_english.json",
+    "adversarialqa": "red_instruct/adversarialqa.json",
+    "xstest": "xstest/xstest_prompts.csv",
+    "xstest-safe": "xstest/xstest_prompts.csv",
+    "empathy": "empathetic/test.csv",
+    "alpaca-eval": "alpaca_eval/model_outputs/gpt4_1106_preview.json",
+}
+"""Every benchmark whose data is there."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", FILES)
+def test_an_aligner_that_copies_changes_nothing_on_any_benchmark(real_data: Path, tmp_path: Path, task: str) -> None:
+    """Whatever the upstream says, here the question itself: net rate 0, nothing fixed or broken, all untouched."""
+    asked = EvaluatedTask(task=task, path=str(real_data / FILES[task]))
+    echo = EvaluatedUpstream(name="echo", model="echo:")
+    found = found_out(config(tmp_path, upstreams=(echo,), tasks=(asked,), judges=("refusal:",))).evidence
+    assert all((row.pairs.fixed, row.pairs.broken, row.gain) == (0, 0, (0, 0, 0)) for row in found.marked)
+    assert all((row.wins, row.losses, row.net) == (0, 0, (0, 0, 0)) for row in found.judged)
+    assert [row.untouched for row in found.edited] == [1]
+    assert found.marked or found.judged or not {"helpful"} & set(task_named(task).qualities)
 
 
 @pytest.mark.slow
