@@ -45,13 +45,13 @@ class Marking(NamedTuple):
 def by_oracle(rest: str) -> Marking:
     """The oracle of the closed world; marking raises ModelError for a question that the world does not know."""
     _no_name("world:", rest)
-    return Marking("world:", _oracle, OF_THE_WORLD, {"kind": "oracle of the closed world"})
+    return Marking("the oracle", _oracle, OF_THE_WORLD, {"kind": "oracle of the closed world"})
 
 
 def by_refusal(rest: str) -> Marking:
     """Rules that know a refusal: it helps nobody."""
     _no_name("refusal:", rest)
-    return Marking("refusal:", _refusal, ("helpful",), {"kind": "rules: an answer that refuses is not helpful"})
+    return Marking("refusal rules", _refusal, ("helpful",), {"kind": "rules: an answer that refuses is not helpful"})
 
 
 def by_truth(rest: str) -> Marking:
