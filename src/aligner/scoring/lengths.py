@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from aligner.errors import MissingExtraError
+
 Column = NDArray[np.float64]
 
 
@@ -27,8 +29,10 @@ def length_controlled(
     One row a prompt: `preference` for the own answer is from 0 to 1, lengths are in characters, and `difficulty` is
     that of each prompt, where it is known. Raises ValueError for fewer than two rows.
     """
-    from sklearn.linear_model import LogisticRegression  # takes seconds to import
-
+    try:
+        from sklearn.linear_model import LogisticRegression  # takes seconds to import
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("length control needs an extra: pip install 'aligner-llm[evaluate]'") from error
     if len(preference) < 2:
         raise ValueError("a fit needs at least two prompts")
     gap = other_length - own_length
