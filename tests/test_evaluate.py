@@ -15,6 +15,7 @@ from arithmetic import rules_for
 from aligner.config import EvaluateConfig, EvaluatedTask, EvaluatedUpstream
 from aligner.errors import InputFileError, MisuseError
 from aligner.evaluate import MissedBarError, evaluate, found_out
+from aligner.evaluating.figures import evidence_of
 from aligner.evaluating.report import Report
 from aligner.tasks import Score, task_named
 from aligner.world.profiles import PROFILES
@@ -123,6 +124,32 @@ def test_nothing_to_evaluate_is_misuse(tmp_path: Path) -> None:
         evaluate(config(tmp_path, tasks=()))
     with pytest.raises(MisuseError, match="gsm8k"):
         evaluate(config(tmp_path, tasks=(EvaluatedTask(task="gsm8", path="x"),)))
+
+
+def test_judges_are_held_against_one_another(tmp_path: Path) -> None:
+    """Two judges who say the same agree fully, and of equal answers nobody has to say anything."""
+    aligner = by_construction(tmp_path, found_out(config(tmp_path / "before")))
+    folder = tmp_path / "after"
+    evaluate(config(folder, aligner=aligner, judges=("world:", "refusal:")))
+    evidence = evidence_of(json.loads((folder / "report.json").read_text()))
+    (agreed,) = evidence.agreed
+    assert (agreed.task, agreed.quality, agreed.judges) == ("world", "helpful", ("the oracle", "refusal rules"))
+    assert 0 < agreed.pairs < 80
+    assert 0 <= agreed.same <= 1
+    assert "How far judges agree" in (folder / "report.html").read_text()
+
+
+def test_answers_that_come_from_elsewhere_are_counted(tmp_path: Path) -> None:
+    """Corrections that stand in other answers are told, by the set where they stand."""
+    said = " ".join(f"word{number}" for number in range(40))
+    rules = tmp_path / "rules.json"
+    rules.write_text(json.dumps([{"pattern": r"\A(?s:.*)\Z", "replace": said}]))
+    other = tmp_path / "other.jsonl"
+    other.write_text(json.dumps({"question": "any", "answer": f"Before. {said} After."}) + "\n")
+    report = found_out(config(tmp_path, aligner=f"rules:{rules}", others=(str(other),), judges=()))
+    assert [(row.counted, row.flagged, row.copied, row.sources) for row in report.overlaps] == [
+        (40, 40, 0, {str(other): 40})
+    ] * 2
 
 
 def recorded(real_data: Path, folder: Path, model: str) -> EvaluatedUpstream:

@@ -23,6 +23,7 @@ from aligner.files import bad_rows_named, read, write_text_atomic
 from aligner.jobs import Tick, map_ordered, progress
 from aligner.judge import Judge, load_judge
 from aligner.models import load_model
+from aligner.models.replay import load as load_answers
 from aligner.records import Correction, Exchange, SamplingParams, as_messages
 from aligner.scoring.overlap import overlap_with_any
 from aligner.tasks import TASKS, Item, Score, Task, items_of, task_named
@@ -98,7 +99,7 @@ def evaluate(config: EvaluateConfig) -> None:
 
 def found_out(config: EvaluateConfig) -> Report:
     """All that the run finds out; what it has found out before is not asked again."""
-    tasks, judges = _tasks(config), [load_judge(name) for name in config.judges]
+    tasks, judges = _tasks(config), [load_judge(name, votes=config.votes) for name in config.judges]
     aligner = Aligner.from_pretrained(config.aligner, device=config.device)
     config.out.mkdir(parents=True, exist_ok=True)
     write_text_atomic(config.out / "config.toml", settings_of(config))
@@ -292,6 +293,9 @@ def _overlaps(config: EvaluateConfig, cases: Sequence[Case], tasks: Sequence[Ask
     others = {str(path): [triple.correction for triple in _triples(path)] for path in config.targets}
     references = [str(item.data["reference"]) for asked in tasks for item in asked.items if "reference" in item.data]
     others |= {"references": references} if references else {}
+    others |= {
+        name: [text for texts in load_answers(name).answers.values() for text in texts] for name in config.others
+    }
     found: list[Overlapped] = []
     for upstream, task in dict.fromkeys((case.upstream, case.task) for case in cases) if others else ():
         arm = [case for case in cases if (case.upstream, case.task) == (upstream, task)]

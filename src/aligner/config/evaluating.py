@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from aligner.config.kinds import Device
 
@@ -48,8 +49,12 @@ class EvaluateConfig:
     """what they are asked: tables [[tasks]] of a TOML file"""
     judges: tuple[str, ...] = ()
     """who compares: openai:MODEL@URL or any other model, truth:FOLDER, refusal:, world:; may be given more than once"""
+    votes: Literal["agree", "half"] = "agree"
+    """agree: a win counts only if it survives the swap of both answers; half: each order is half a vote"""
     targets: tuple[Path, ...] = ()
     """triples that the Aligner was trained on: corrections that stand there are counted; may be given more than once"""
+    others: tuple[str, ...] = ()
+    """other answers to look for in corrections: FILE[?question=FIELD&answer=FIELD]; may be given more than once"""
     title: str = "What did the Aligner fix, and what did it break?"
     """of the report"""
     seed: int = 0

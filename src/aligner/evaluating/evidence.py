@@ -1,14 +1,15 @@
 """What the cases of a run prove: the figures of the report, and nothing but figures."""
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import combinations, groupby
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from aligner.evaluating.cases import Case, Opinion
+from aligner.scoring.agreement import kappa
 from aligner.scoring.changes import Changes, change_of, changes_of
 from aligner.scoring.intervals import Interval, mean_interval
 from aligner.scoring.lengths import length_controlled, of_like_length
@@ -95,6 +96,20 @@ class Timed:
     """the same for the correction"""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreed:
+    """How far two judges agree on the winners among one task's pairs that differ."""
+
+    task: str
+    quality: str
+    judges: tuple[str, str]
+    pairs: int
+    same: float
+    """share"""
+    kappa: float | None
+    """Cohen's; none where chance alone would have them agree always"""
+
+
 class Evidence(NamedTuple):
     """All figures of a run; times apart, they are the same whenever the same cases are weighed."""
 
@@ -102,6 +117,7 @@ class Evidence(NamedTuple):
     marked: tuple[Marked, ...]
     edited: tuple[Edited, ...]
     timed: tuple[Timed, ...]
+    agreed: tuple[Agreed, ...] = ()
 
 
 def weigh(cases: Sequence[Case], *, seed: int = 0) -> Evidence:
@@ -118,6 +134,7 @@ def weigh(cases: Sequence[Case], *, seed: int = 0) -> Evidence:
         tuple(_adjusted(marked, lambda row: row.task)),
         tuple(map(_edited, arms)),
         tuple(map(_timed, arms)),
+        tuple(_agreements(cases)),
     )
 
 
@@ -172,6 +189,25 @@ def _marked(arm: Sequence[Case], *, seed: int) -> Marked:
         p=p,
         p_adjusted=p,
     )
+
+
+def _agreements(cases: Sequence[Case]) -> Iterator[Agreed]:
+    """All judges by two, where both saw the same pairs; of equal answers nobody has to be asked."""
+    for arm in _grouped([case for case in cases if case.changed], lambda case: case.task):
+        for quality in dict.fromkeys(o.quality for case in arm for o in case.opinions):
+            said = [{o.judge: o.outcome for o in case.opinions if o.quality == quality} for case in arm]
+            for ours, theirs in combinations(dict.fromkeys(judge for seen in said for judge in seen), 2):
+                pairs = [(seen[ours], seen[theirs]) for seen in said if ours in seen and theirs in seen]
+                if pairs:
+                    same = _share(one == other for one, other in pairs)
+                    yield Agreed(
+                        task=arm[0].task,
+                        quality=quality,
+                        judges=(ours, theirs),
+                        pairs=len(pairs),
+                        same=same,
+                        kappa=kappa(pairs),
+                    )
 
 
 def _edited(arm: Sequence[Case]) -> Edited:

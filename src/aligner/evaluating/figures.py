@@ -10,7 +10,7 @@ import orjson
 
 from aligner.errors import InputFileError
 from aligner.evaluating.content import Overlapped
-from aligner.evaluating.evidence import Edited, Evidence, Judged, Marked, Timed
+from aligner.evaluating.evidence import Agreed, Edited, Evidence, Judged, Marked, Timed
 from aligner.scoring.changes import Changes
 from aligner.scoring.intervals import Interval
 from aligner.scoring.pairs import Pairs
@@ -25,7 +25,7 @@ class Figure(NamedTuple):
     upstream: str
     task: str
     kind: str
-    """judged, marked, edited, timed or overlap"""
+    """judged, marked, edited, agreed, timed or overlap"""
     judge: str
     quality: str
     name: str
@@ -56,6 +56,11 @@ def figures_of(evidence: Evidence, overlaps: Sequence[Overlapped] = ()) -> Itera
     for edited in evidence.edited:
         for named in _edited(edited):
             yield Figure(edited.upstream, edited.task, "edited", "", "", *named, edited.changes.total)
+    for agreed in evidence.agreed:
+        judges, pairs = " and ".join(agreed.judges), agreed.pairs
+        named = [_of("same verdict", round(agreed.same * pairs), pairs)]
+        named += [] if agreed.kappa is None else [Named("Cohen's kappa", agreed.kappa)]
+        yield from (Figure("", agreed.task, "agreed", judges, agreed.quality, *one, pairs) for one in named)
     for over in overlaps:
         for named in (_of("elsewhere", over.flagged, over.counted), _of("upstream", over.copied, over.counted)):
             yield Figure(over.upstream, over.task, "overlap", "", "", *named, over.counted)
@@ -84,7 +89,14 @@ def evidence_of(found: Mapping[str, Any]) -> Evidence:
         tuple(map(_marked_of, found["marked"])),
         tuple(map(_edited_of, found["edited"])),
         tuple(map(_timed_of, found["timed"])),
+        tuple(map(_agreed_of, found.get("agreed", ()))),
     )
+
+
+def _agreed_of(row: Mapping[str, Any]) -> Agreed:
+    ours, theirs = row["judges"]
+    rest: dict[str, Any] = {name: value for name, value in row.items() if name != "judges"}
+    return Agreed(judges=(ours, theirs), **rest)
 
 
 def overlaps_of(found: Mapping[str, Any]) -> list[Overlapped]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from io import StringIO
 
 from aligner.evaluating.content import Report
-from aligner.evaluating.evidence import Judged, Marked
+from aligner.evaluating.evidence import Agreed, Judged, Marked
 from aligner.evaluating.figures import Figure, figures_of
 from aligner.evaluating.formats import count, p_value, points, share
 from aligner.evaluating.shown import visible
@@ -47,6 +47,18 @@ def _markdown(report: Report) -> Iterator[str]:
     yield ""
     yield from _table(("upstream", "task", *_MARKED), [_marked(row) for row in evidence.marked])
     yield from _table(("upstream", "task", *_JUDGED), [_judged(row) for row in evidence.judged])
+    agreed = [
+        [
+            _name(row.task),
+            row.quality,
+            _name(" and ".join(row.judges)),
+            f"{row.same:.0%}",
+            _kappa(row),
+            count(row.pairs),
+        ]
+        for row in evidence.agreed
+    ]
+    yield from _table(("task", "quality", "judges", "same verdict", "Cohen's kappa", "n"), agreed)
     rows = [
         [_name(o.upstream), _name(o.task), count(o.flagged), count(o.copied), count(o.counted)] for o in report.overlaps
     ]
@@ -78,6 +90,10 @@ def _judged(row: Judged) -> list[str]:
 def _interval(figure: Interval) -> str:
     shown = f"{points(figure.value)} [{points(figure.low)}, {points(figure.high)}]"
     return f"**{shown}**" if figure.is_certain else shown
+
+
+def _kappa(row: Agreed) -> str:
+    return "none" if row.kappa is None else f"{row.kappa:.2f}"
 
 
 def _table(headings: Sequence[str], rows: Sequence[Iterable[str]]) -> Iterator[str]:
