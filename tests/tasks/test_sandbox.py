@@ -82,6 +82,11 @@ HARM = {
     "hard exit": ("error", "import os\nos._exit(0)"),
     "crash": ("error", "import ctypes\nctypes.string_at(0)"),
     "suicide": ("error", "import os\nos.kill(os.getpid(), 9)"),
+    "a signal without a name": ("error", "import os\nos.kill(os.getpid(), 35)"),
+    "limits of what guards it": (
+        "error",
+        "import resource as r, time\nr.setrlimit(r.RLIMIT_CORE, (0, 0))\nr.prlimit(1, r.RLIMIT_NOFILE, (0, 0))",
+    ),
     "daemon": (
         "error",
         "import os, time\nif os.fork(): os._exit(0)\nos.setsid()\nos.fork()\nwhile True: time.sleep(1)",
@@ -100,6 +105,88 @@ def test_harm_is_survived_and_named(run: Run, name: str) -> None:
     assert run(Program(code, SHORT if name in WAITING else SMALL)).reason == reason
     assert children() == before
     assert run(Program("assert 1 + 1 == 2")).passed
+
+
+FORGED = {
+    "broken": ("error", 'import os\nos.write(100, b\'{"reason":"broken","said":""}\\n\')'),
+    "no known reason": ("error", 'import os\nos.write(100, b\'{"reason":"lunch","said":""}\\n\')'),
+    "no object": ("error", "import os\nos.write(100, b'[' * 60000 + b'\\n')"),
+    "passed": ("error", 'import os\nos.write(100, b\'{"reason":"","said":""}\\n\')\nassert False'),
+    "passed, in other words": (
+        "error",
+        'import json\njson.dumps = lambda _: \'{"reason":"","said":""}\'\nassert False',
+    ),
+    "passed, with another token": (
+        "error",
+        "import os\nos.write(100, b'0' * 32 + b'\\n')\nassert False",
+    ),
+    "passed, by the runner itself": (
+        "error",
+        "import sys\nsys.modules['inside.program']._run('', 100)\nassert False",
+    ),
+    "passed, with a runner that knows no failure": (
+        "error",
+        "import sys\nsys.modules['inside.program']._name_of = lambda _: ('', '')\nassert False",
+    ),
+    "passed, with a token that is looked for": (
+        "wrong answer",
+        """
+import gc, os, sys
+frame, seen = sys._getframe(), []
+while frame:
+    seen += [frame, *frame.f_locals.values()]
+    frame = frame.f_back
+seen += gc.get_objects()
+for held in [*seen, *gc.get_referents(*seen)]:
+    if isinstance(held, bytes) and len(held) in (32, 33) and not held.strip(b"0123456789abcdef\\n"):
+        os.write(100, held.strip() + b"\\n")
+assert False
+""",
+    ),
+    "passed, with a token that is waited for": (
+        "wrong answer",
+        """
+import os
+write, kept = os.write, os.dup(100)
+os.write = lambda file, text: write(kept, text[:32] + b"\\n" if text[:32].isalnum() else text)
+assert False
+""",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_a_result_cannot_be_written_by_code(run: Run, name: str) -> None:
+    """What code writes where its result belongs never says that it passed, nor that the sandbox broke."""
+    reason, code = FORGED[name]
+    assert run(Program(code, SMALL)).reason == reason
+    assert run(Program("assert 1 + 1 == 2")).passed
+
+
+def test_a_copy_of_a_program_tells_no_result(run: Run) -> None:
+    """Only the end of the process that began counts, whether a copy of it ends well or badly."""
+    assert run(Program("import os\nif os.fork() == 0: assert False\nos.wait()")).passed
+    assert run(Program("import os\nif os.fork(): os.wait(); assert False")).reason == "wrong answer"
+
+
+def test_signals_are_named(run: Run) -> None:
+    """By their names, or by their numbers where they have none."""
+    found = [run(Program(f"import os\nos.kill(os.getpid(), {number})")).said for number in (11, 35)]
+    assert found == ["SIGSEGV", "signal 35"]
+
+
+def test_a_sandbox_that_died_is_made_anew(run: Run) -> None:
+    """Whatever ended it, and whatever it had not been sent yet, the program runs in a new one."""
+    assert run
+    others = children()
+    with sandboxes() as running:
+        started = children() - others
+        for pid in started:
+            os.kill(pid, signal.SIGKILL)
+        while any(map(_exists, started)):
+            time.sleep(0.01)
+        assert running(Program("assert 1 + 1 == 2")).passed
+    assert children() == others
 
 
 def test_what_guards_code_cannot_be_harmed_by_it(run: Run) -> None:

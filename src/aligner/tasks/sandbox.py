@@ -15,7 +15,7 @@ import sysconfig
 import time
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -233,7 +233,8 @@ class _Keeper:
             process.kill()
             process.wait()
             for pipe in (process.stdin, process.stdout):
-                cast(IO[bytes], pipe).close()
+                with suppress(OSError):  # what it was not sent while it died cannot be sent now
+                    cast(IO[bytes], pipe).close()
 
 
 def _setup() -> dict[str, object]:

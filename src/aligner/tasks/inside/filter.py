@@ -16,6 +16,7 @@ class _Machine(NamedTuple):
     name: int
     socket: int
     clone: int
+    prlimit: int
     denied: tuple[int, ...]
 
 
@@ -25,8 +26,8 @@ _ARM = (117, 270, 271, 217, 218, 219, 194, 190, 186, 279, 40, 39, 41, 97, 268, 2
 # The same numbers everywhere: io_uring, the new calls for mounts, pidfd_getfd, process_madvise and memfd_secret.
 _NEW = (425, 426, 427, 428, 429, 430, 431, 432, 433, 438, 440, 442, 447)
 _MACHINES = {
-    "x86_64": _Machine(0xC000003E, 41, 56, (*_X86, *_NEW)),
-    "aarch64": _Machine(0xC00000B7, 198, 220, (*_ARM, *_NEW)),
+    "x86_64": _Machine(0xC000003E, 41, 56, 302, (*_X86, *_NEW)),
+    "aarch64": _Machine(0xC00000B7, 198, 220, 261, (*_ARM, *_NEW)),
 }
 _CLONE3, _UNIX, _NEW_NAMESPACES, _X32 = 435, 1, 0x7E020000, 0x40000000
 _SET_SECCOMP, _FILTER = 22, 2
@@ -62,6 +63,12 @@ def _program(machine: _Machine) -> Iterator[bytes]:
     yield _step(_EQUAL, machine.clone, otherwise=4)
     yield _step(_LOAD, _FIRST_ARGUMENT)
     yield _step(_ANY_BIT, _NEW_NAMESPACES, otherwise=1)
+    yield _refuse(errno.EPERM)
+    yield _step(_RETURN, _ALLOW)
+    # Limits of its own, but of no other process: the warden is the same user's.
+    yield _step(_EQUAL, machine.prlimit, otherwise=4)
+    yield _step(_LOAD, _FIRST_ARGUMENT)
+    yield _step(_EQUAL, 0, then=1)
     yield _refuse(errno.EPERM)
     yield _step(_RETURN, _ALLOW)
     yield _step(_EQUAL, machine.socket, otherwise=3)

@@ -17,8 +17,8 @@ SET_DEATH_SIGNAL, SET_DUMPABLE, DROP_BOUND, NO_NEW_PRIVILEGES = 1, 4, 24, 38
 _AT_WORKING_FOLDER, _RECURSIVE, _MOUNT_SETATTR = -100, 0x8000, 442
 NOBODY = 65534
 FILES = "/tmp"  # noqa: S108 -- what is mounted there is our own
-BEGUN = b" "
-"""before a program's result: without it, the sandbox failed, and not the program"""
+TOKEN_SIZE = 32
+"""bytes of the token before a program's result: without it, the sandbox failed, and not the program"""
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 

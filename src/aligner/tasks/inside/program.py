@@ -13,13 +13,13 @@ from typing import Any
 
 from .filter import filter_calls
 from .kernel import (
-    BEGUN,
     DROP_BOUND,
     FILES,
     LIBC,
     NEW_USER,
     NO_NEW_PRIVILEGES,
     NOBODY,
+    TOKEN_SIZE,
     VIRTUAL,
     call,
     map_user,
@@ -37,6 +37,8 @@ _NETWORK = {
     errno.EADDRNOTAVAIL,
     errno.EAFNOSUPPORT,
 }
+FAILURES = {"memory", "processes", "network", "files", "error", "wrong answer"}
+"""names for a program's end that it may say itself"""
 _FULL = {errno.EMFILE, errno.ENFILE, errno.EFBIG, errno.ENOSPC, errno.EROFS, errno.EXDEV}
 
 
@@ -55,11 +57,27 @@ def become_program(asked: dict[str, Any], out: int, result: int, processes: int)
     _limit(asked, space)
     _give_up_capabilities()
     filter_calls()
-    own = os.getpid()
-    os.write(result, BEGUN)
-    reason, said = _reason(asked["code"])
-    if os.getpid() == own:  # and no copy that the program made of itself
-        os.write(result, json.dumps({"reason": reason, "said": said[:300]}).encode() + b"\n")
+    _run(asked["code"], result)
+
+
+def _run(code: str, result: int) -> None:
+    """Run code, and write how it ended: the token alone where it ran to its end, or else why it did not."""
+    own, pid = os.getpid(), os.getpid
+    try:
+        # In no variable: code can read those of the frames that called it, but neither this token nor this `write`,
+        # both evaluated before it runs. Nor does it see the token when it fails, since nothing then writes it.
+        os.write(result, _begun(result) * _ran(code, own))
+    except BaseException as error:  # noqa: BLE001 -- whatever it is, it has a name
+        reason, said = _name_of(error)
+        if pid() == own:  # and no copy that the program made of itself
+            os.write(result, json.dumps({"reason": reason, "said": said[:300]}).encode() + b"\n")
+
+
+def _begun(result: int) -> bytes:
+    """What to write when the code has run to its end: a token that the warden has been told of, as a line."""
+    token = os.urandom(TOKEN_SIZE // 2).hex().encode()
+    os.write(result, token)
+    return token + b"\n"
 
 
 def _only_files(null: int, out: int, result: int) -> int:
@@ -97,17 +115,16 @@ def _give_up_capabilities() -> None:
     call("capset", header, (ctypes.c_uint32 * 6)())
 
 
-def _reason(code: str) -> tuple[str, str]:
+def _ran(code: str, own: int) -> bool:
+    """Whether it is the program that has run to its end, and no copy that it made of itself."""
+    pid = os.getpid
     # Under a name of its own, so that what code does only as a script is left out, as in the original benchmarks.
     module = types.ModuleType("program")
     sys.modules["__main__"] = sys.modules["program"] = module
     sys.argv = ["program"]
-    try:
-        exec(compile(code, "<program>", "exec"), module.__dict__)  # noqa: S102 -- it is what the sandbox is for
-        sys.stdout.flush()
-    except BaseException as error:  # noqa: BLE001 -- whatever it is, it has a name
-        return _name_of(error)
-    return "", ""
+    exec(compile(code, "<program>", "exec"), module.__dict__)  # noqa: S102 -- it is what the sandbox is for
+    sys.stdout.flush()
+    return pid() == own
 
 
 def _name_of(error: BaseException) -> tuple[str, str]:

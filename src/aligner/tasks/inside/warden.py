@@ -20,13 +20,14 @@ from .kernel import (
     READ_ONLY,
     RESIDENT,
     SET_DUMPABLE,
+    TOKEN_SIZE,
     call,
     guarded,
     mount,
     size_of,
     write_to,
 )
-from .program import become_program
+from .program import FAILURES, become_program
 
 _TICK = 0.02
 """seconds between two looks at memory"""
@@ -95,11 +96,17 @@ def _rest(found: int) -> bytes:
 
 
 def _told(said: bytes) -> dict[str, Any]:
+    """What the program's result says; only the token says that it ran to its end, and anything may say why not."""
+    token, line = said[:TOKEN_SIZE], said[TOKEN_SIZE:]
+    if line == token + b"\n":
+        return {"reason": "", "said": ""}
     try:
-        told = json.loads(said.partition(b"\n")[0])
-        return {"reason": str(told["reason"]), "said": str(told["said"])}
+        told = json.loads(line.partition(b"\n")[0])
+        if (reason := str(told["reason"])) in FAILURES:
+            return {"reason": reason, "said": str(told["said"])[:300]}
     except (ValueError, TypeError, KeyError, RecursionError):
-        return {"reason": "error", "said": "the program wrote over its result"}
+        pass
+    return {"reason": "error", "said": "the program wrote over its result"}
 
 
 def _reap(program: int, cpu_seconds: float) -> dict[str, Any] | None:
@@ -119,8 +126,15 @@ def _end_of(code: int, out_of_time: bool) -> dict[str, Any]:  # noqa: FBT001
     if code == -signal.SIGXCPU or out_of_time:
         return {"reason": "timeout", "said": ""}
     if code < 0:
-        return {"reason": "error", "said": signal.Signals(-code).name}
+        return {"reason": "error", "said": _signal_named(-code)}
     return {"reason": "error", "said": "ended before its tests"}
+
+
+def _signal_named(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # most of those for real time have no name
+        return f"signal {number}"
 
 
 def _pids(processes: int) -> list[str]:
