@@ -1,5 +1,6 @@
 """Laws of the export: what people said of corrections becomes rows that training takes."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -12,12 +13,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from logged_rows import ROW, row
 from postgresql import running_server
+from proxies import ask, proxied
 
 from aligner.cli import main
 from aligner.config import ExportConfig
@@ -149,6 +152,44 @@ def test_nobody_can_flood_what_is_learnt(
     rows = exported(flooded(str(tmp_path / "log.db")), tmp_path / "out.jsonl", **guards)
     assert [one.correction for one in rows] == corrections
     assert reason in capsys.readouterr().err
+
+
+def test_a_key_has_one_word_whatever_users_it_names(tmp_path: Path) -> None:
+    """Its last one; and of edits what most holders of keys wrote is learnt, not what came last."""
+    rows = [row(number) for number in range(2)]
+    words = [said(rows[0], "edit", text="Buy!", reviewer="mallory", user=f"u{number}") for number in range(9)]
+    words += [said(rows[0], "accept", reviewer=name) for name in ("ann", "bob")]
+    words += [said(rows[1], "edit", text="Two.", reviewer=name) for name in ("ann", "bob")]
+    words += [said(rows[1], "edit", text="Buy!", reviewer="mallory", user=user, created=2.0) for user in "xyz"]
+    database = logged(str(tmp_path / "log.db"), rows, words)
+    for votes in (1, 2):
+        found = exported(database, tmp_path / f"{votes}.jsonl", votes=votes)
+        assert [one.correction for one in found] == [ROW.correction, "Two."]
+
+
+def test_no_guard_is_passed_over_over_http(tmp_path: Path) -> None:
+    """All reviewers count that are named; a name that is none, or a guard of what is written whole, is refused."""
+    database = flooded(str(tmp_path / "log.db"))
+
+    async def run() -> None:
+        async with proxied(log=database) as proxy, aiohttp.ClientSession() as session:
+            for query, expected in {
+                "reviewers=ann&reviewers=bob": [ROW.correction] * 2,
+                "reviewers=ann&reviewers=bob&votes=2&kind=triples&since=1": [ROW.correction],
+                "reviewers=ann,mallory": ["Buy!", "Buy!"],
+                "reviewer=ann": None,
+                "most-per-reviewer=1": None,
+                "kind=log&votes=2": None,
+                "kind=feedback&reviewers=ann": None,
+            }.items():
+                got = await ask(session, f"{proxy.url}/v1/aligner/export?{query}", b"", method="GET")
+                if expected is None:
+                    assert (query, got.status) == (query, 400)
+                else:
+                    found = [orjson.loads(line)["correction"] for line in got.body.splitlines()]
+                    assert (query, found) == (query, expected)
+
+    asyncio.run(run())
 
 
 def test_what_nobody_judged_is_taken_only_on_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,8 +6,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, Literal
@@ -18,16 +20,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from logged_rows import ROW, row
 from postgresql import running_server
+from sqlalchemy import delete, insert, select
 
 from aligner.cli import main
 from aligner.config import ExportConfig, ImportConfig
 from aligner.export import export
 from aligner.import_log import import_log
 from aligner.records import Message
-from aligner.serving.database import place_of
+from aligner.serving.database import engine_for, place_of
+from aligner.serving.exporting.intake import Intake, Taken
 from aligner.serving.exporting.portable import rows_of_log
 from aligner.serving.logged import Feedback, Logged, reduced
+from aligner.serving.review.queue import queue, restate
+from aligner.serving.review.reading import reviewed as reviewed_in
 from aligner.serving.store import Store
+from aligner.serving.tables import columns_of_feedback, corrections, feedback
 
 Kind = Literal["log", "feedback"]
 
@@ -163,6 +170,29 @@ def test_a_log_moves_to_postgresql_and_back(tmp_path: Path) -> None:
         bare = logged(server.new_schema(), corrections_of(ROWS))
         assert exported(brought(tmp_path / "said.jsonl", bare), "feedback", tmp_path / "3.jsonl") == said
         assert exported(brought(tmp_path / "2.jsonl", str(tmp_path / "4.db")), "log", tmp_path / "4.jsonl") == first
+
+
+def test_an_import_into_a_live_log_waits_for_whoever_judges_or_deletes() -> None:
+    """On PostgreSQL a verdict that is just being given counts with those brought in; what is being deleted is gone."""
+    said = [Feedback(id=row(number).id, verdict="accept", user="ann", created=1.0) for number in (0, 1)]
+    with running_server() as server:
+        database = logged(server.new_schema(), [row(0), row(1, conversation="other")])
+        with closing(Intake(place_of(database))) as intake, ThreadPoolExecutor() as pool:
+            intake.open()
+            engine = engine_for(place_of(database), writable=True, timeout=5)
+            with engine.begin() as other:
+                other.execute(select(queue.c.id).where(queue.c.id == row(0).id).with_for_update())
+                other.execute(insert(feedback), columns_of_feedback(replace(said[0], verdict="reject", user="bob")))
+                restate(other, [row(0).id])
+                other.execute(delete(corrections).where(corrections.c.conversation == "other"))
+                taking = pool.submit(intake.take, said)
+                with pytest.raises(TimeoutError):
+                    taking.result(0.5)
+            assert taking.result(5) == Taken(feedback=1, orphans=1)
+            engine.dispose()
+            found = intake.ask(partial(reviewed_in, id=row(0).id))
+            assert found is not None
+            assert (found.state, len(found.logged.feedback)) == ("disputed", 2)
 
 
 def test_feedback_on_what_is_not_there_is_counted_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

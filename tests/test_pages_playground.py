@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 import pytest
 from browser import Watched, browser, context_of, watched
+from playwright.async_api import Route
 from proxies import proxied
 
 from aligner.config import NamedAligner
@@ -39,7 +40,7 @@ async def ask(seen: Watched, question: str, model: str = "plain") -> Any:
 
 
 def test_the_next_turn_goes_on_with_the_answer_that_stands(tmp_path: Path, rules: str) -> None:
-    """The correction, what somebody made of it, or after a reject the original; another Aligner may take over."""
+    """The correction, or after a reject the original, or an edit that stands again; another Aligner may take over."""
     upstream = Upstream(by_model(MODELS))
 
     async def walk() -> None:
@@ -62,6 +63,10 @@ def test_the_next_turn_goes_on_with_the_answer_that_stands(tmp_path: Path, rules
             await turn.get_by_label("What the correction should have been").fill("Mine.")
             await turn.get_by_role("button", name="Save the edit").click()
             await page.get_by_text("Noted: edited").first.wait_for()
+            await turn.get_by_role("button", name="Accept").click()
+            await page.get_by_text("Noted: accepted").first.wait_for()
+            await page.get_by_role("button", name="Undo").click()
+            await page.get_by_text("Taken back").first.wait_for()
             await page.get_by_label("Aligner").select_option("copy")
             turn = await ask(seen, "Four?")
             await turn.get_by_text("copied verbatim").wait_for()
@@ -167,5 +172,62 @@ def test_each_role_sees_what_it_may_do(tmp_path: Path, rules: str) -> None:
                 await page.get_by_role("button", name="Log out").click()
                 await page.get_by_label("Key").wait_for()
             seen.problems[:] = [problem for problem in seen.problems if "403" not in problem]
+
+    asyncio.run(walk())
+
+
+def test_who_has_a_key_gives_no_other_name(tmp_path: Path, rules: str) -> None:
+    """A name from before there were keys makes no second reviewer; a page older than its session says what helps."""
+    keys = tmp_path / "keys.txt"
+    keys.write_text(line_of("ada", "ada-key", "reviewer"), encoding="utf-8")
+    log: dict[str, Any] = {"log": str(tmp_path / "log.db"), "log_content": "full", "keys": keys}
+    given = list[Any]()
+
+    async def grown_old(route: Route) -> None:
+        given.append(route.request.post_data_json)
+        stale = {"x-csrf-token": "old"} if len(given) > 1 else {}
+        await route.continue_(headers={**route.request.headers, **stale})
+
+    async def walk() -> None:
+        async with proxied(Upstream(by_model(MODELS)), aligner=rules, **log) as proxy, watched(proxy.url) as seen:
+            page = seen.page
+            await page.add_init_script("localStorage.setItem('aligner.user', 'Ada L.')")
+            await page.route("**/v1/aligner/feedback", grown_old)
+            await seen.open("/playground")
+            await page.get_by_label("Key").fill("ada-key")
+            await page.get_by_role("button", name="Log in").click()
+            turn = await ask(seen, "Which?")
+            await turn.get_by_role("button", name="Accept").click()
+            await page.get_by_text("Noted: accepted").first.wait_for()
+            await turn.get_by_role("button", name="Reject").click()
+            await turn.get_by_role("alert").get_by_text("older than the session: reload it").wait_for()
+            seen.problems[:] = [problem for problem in seen.problems if "403" not in problem]
+
+    asyncio.run(walk())
+    assert [(each["verdict"], each.get("user")) for each in given] == [("accept", None), ("reject", None)]
+
+
+def test_a_page_of_the_queue_is_shown_once(tmp_path: Path, rules: str) -> None:
+    """However often the next is asked for while it comes."""
+    log: dict[str, Any] = {"log": str(tmp_path / "log.db"), "log_content": "full"}
+
+    async def one_by_one(route: Route) -> None:
+        await route.continue_(url=route.request.url.replace("limit=50", "limit=1"))
+
+    async def walk() -> None:
+        async with proxied(Upstream(by_model(MODELS)), aligner=rules, **log) as proxy, watched(proxy.url) as seen:
+            page = seen.page
+            await seen.open("/playground")
+            for question in ("One?", "Two?", "Three?"):
+                turn = await ask(seen, question)
+                await turn.locator(".verdict").wait_for()
+            await page.route("**/v1/aligner/corrections?*", one_by_one)
+            await seen.open("/review")
+            await page.locator("#details .verdict").wait_for()
+            await page.get_by_role("button", name="Show more").evaluate("button => [1, 2, 3].map(() => button.click())")
+            await page.get_by_text("2 shown, and there are more", exact=True).wait_for()
+            await page.get_by_role("button", name="Show more").click()
+            await page.get_by_text("3 shown", exact=True).wait_for()
+            assert await page.locator("#rows .title").all_inner_texts() == ["Three?", "Two?", "One?"]
 
     asyncio.run(walk())

@@ -267,6 +267,27 @@ def test_without_keys_only_our_own_pages_may_change_something() -> None:
     asyncio.run(run())
 
 
+def test_without_keys_no_page_from_elsewhere_spends_the_upstreams_key() -> None:
+    """What a browser sends without asking first is refused from elsewhere; JSON, and all that no page sends, is not."""
+
+    async def run() -> None:
+        async with browsing() as (proxy, browser):
+            body = orjson.dumps({"model": "unchanged", "messages": MESSAGES})
+            for kind, origin, status in (
+                ("text/plain", "http://evil.example", 403),
+                ("text/plain;application/json", "http://evil.example", 403),
+                ("multipart/form-data", "null", 403),
+                ("Application/JSON; charset=utf-8", "http://evil.example", 200),
+                ("text/plain", proxy.url, 200),
+            ):
+                for path in ("/v1/chat/completions", "/v1/moderations"):
+                    got = await browser.ask("POST", path, form=body, origin=origin, content_type=kind)
+                    assert (path, kind, got.status == 403) == (path, kind, status == 403)
+            assert (await browser.ask("POST", "/v1/chat/completions", form=body)).status != 403
+
+    asyncio.run(run())
+
+
 def test_a_browser_is_told_to_trust_nothing_but_us(keys: Path) -> None:
     """Pages are not kept, files are until they change, and nothing is loaded from anywhere else."""
 

@@ -132,6 +132,21 @@ def test_the_queue_is_found_and_judged_and_what_was_said_is_undone(tmp_path: Pat
     asyncio.run(run())
 
 
+def test_half_a_surrogate_pair_is_shown_as_a_sign(tmp_path: Path) -> None:
+    """A log that was imported may hold one anywhere; JSON cannot, and edits still fit."""
+    one = row(0, model="m\ud800", answer="a \udfff b", correction="a \udfff\ud800 c", usage={"\ud800": 1})
+
+    async def run() -> None:
+        async with reviewing(tmp_path, [one]) as asking:
+            (listed,) = await asking.pages()
+            for shown in (listed, (await asking.get(f"corrections/{one.id}")).json):
+                assert (shown["model"], shown["answer"], shown["usage"]) == ("m?", "a ? b", {"?": 1})
+                assert applied(shown["answer"], shown["edits"]) == shown["correction"] == "a ?? c"
+            assert (await asking.get("facets")).json["models"] == ["m?"]
+
+    asyncio.run(run())
+
+
 def test_each_role_reaches_what_is_its_own(tmp_path: Path) -> None:
     """Clients their own rows, viewers all, and reviewers judge them."""
     own = key_hash([("authorization", "Bearer cli")])

@@ -134,6 +134,18 @@ def test_a_run_keeps_what_the_log_held_when_it_began(tmp_path: Path) -> None:
         begin(config(tmp_path / "run", database, votes=2))
 
 
+def test_a_run_begun_before_anybody_judged_is_not_stuck(tmp_path: Path) -> None:
+    """The same command learns what was said since."""
+    database = str(tmp_path / "log.db")
+    with closing(Store(place_of(database))) as store:
+        store.write([row(0)])
+    for _ in range(2):
+        with pytest.raises(MisuseError, match="no triples to learn from"):
+            begin(config(tmp_path / "run", database)).read_triples()
+    logged(database, range(1, 6))
+    assert len(begin(config(tmp_path / "run", database)).read_triples()) == 5
+
+
 def test_logs_and_guards_add_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Several logs are read one after the other, and a reviewer's limit is that of all of them together."""
     one, other = logged(str(tmp_path / "1.db"), range(6)), logged(str(tmp_path / "2.db"), range(6, 12))

@@ -54,6 +54,14 @@ def test_pairs_are_told_once_with_what_both_judged() -> None:
     assert [(p.a, p.b, p.both, p.agree) for p in pairs(units)] == [("ann", "bob", 2, 0.5), ("ann", "cy", 1, 1.0)]
 
 
+def test_pairs_are_of_the_busiest_alone() -> None:
+    """However many have judged a unit, no more of them are compared than were asked for."""
+    crowd = {f"u{number}": 1 for number in range(5_000)}
+    units = [{"ann": 1, "bob": 1, **crowd}, {"ann": 1, "bob": 2}, {"cy": 1, "ann": 1}, {"cy": 1}]
+    assert [(p.a, p.b, p.both, p.agree) for p in pairs(units, 3)] == [("ann", "bob", 2, 0.5), ("ann", "cy", 1, 1.0)]
+    assert len(pairs(units)) == 50 * 49 / 2 - 48  # cy has not judged what the others have
+
+
 def test_nothing_judged_twice_gives_no_figure() -> None:
     """Neither does one label alone."""
     assert alpha([["accept"], []]) is None

@@ -17,6 +17,7 @@ from aligner.serving.database import place_of
 from aligner.serving.logged import Feedback, Logged, State, Verdict, settled, state_of
 from aligner.serving.review import cursors, paging, reading
 from aligner.serving.review.paging import Filters, Sort
+from aligner.serving.review.showing import PREVIEW, preview
 from aligner.serving.review.words import words_of
 from aligner.serving.store import Store
 
@@ -298,16 +299,39 @@ def test_facets_are_the_values_that_there_are(database: str) -> None:
 
 
 def test_votes_are_last_words(database: str) -> None:
-    """Of each reviewer on each correction, and of those since a time."""
+    """Of each reviewer on each correction, and of those since a time; a key is one, whatever users it names."""
     with closing(Store(place_of(database))) as store:
         store.write([row(0)])
         for time, verdict in enumerate(("accept", "reject")):
             store.note([replace(one, created=time) for one in said_by("ann", [row(0).id], verdict, "b", "x")])
         store.note([replace(one, created=0.5) for one in said_by(None, [row(0).id], "edit", "b")])
+        store.note([replace(one, created=0.5) for one in said_by("ann", [row(0).id], "edit", "b", "y")])
+        store.note([replace(one, created=0.5) for one in said_by(None, [row(0).id], "accept", "b", "x")])
         assert store.ask(partial(reading.votes, since=None)) == {
-            row(0).id: {("ann", "x"): "reject", (None, None): "edit"}
+            row(0).id: {("ann", None): "reject", (None, None): "edit", (None, "x"): "accept"}
         }
-        assert store.ask(partial(reading.votes, since=1.0)) == {row(0).id: {("ann", "x"): "reject"}}
+        assert store.ask(partial(reading.votes, since=1.0)) == {row(0).id: {("ann", None): "reject"}}
+
+
+def test_a_list_holds_the_last_words_and_their_beginnings(database: str) -> None:
+    """However much was said of a row, and however long; the row itself has all of it."""
+    said = [
+        replace(one, created=time, text="t" * 20_000, comment=f"{time}".ljust(20_000))
+        for time in range(60)
+        for one in said_by("ann", [row(0).id], "edit", f"b{time}")
+    ]
+    with closing(Store(place_of(database))) as store:
+        store.write([row(0), row(1)])
+        store.note(said[::-1])
+        store.note(said_by("bob", [row(1).id], "accept", "b"))
+        page = store.ask(partial(reading.page, filters=Filters(sort="oldest"), behind=None, limit=2))
+        whole = store.ask(partial(reading.reviewed, id=row(0).id))
+    assert whole is not None
+    assert len(whole.logged.feedback) == 60
+    assert list(page.rows[1].logged.feedback) == said_by("bob", [row(1).id], "accept", "b")
+    shown = preview(page.rows[0])["feedback"]
+    assert [each["comment"].strip() for each in shown] == [f"{time}" for time in range(10, 60)]
+    assert {len(each[name]) for each in shown for name in ("text", "comment")} == {PREVIEW}
 
 
 def feedback(reviewer: str, verdict: Verdict, created: float) -> Feedback:

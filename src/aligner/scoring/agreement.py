@@ -55,15 +55,17 @@ def kappa(pairs: Iterable[tuple[Hashable, Hashable]]) -> float | None:
     return (agreed * whole - by_chance) / (whole**2 - by_chance)
 
 
-def pairs(units: Iterable[Labels[R]]) -> list[Pair[R]]:
-    """How far each two agree who have judged units in common; the two with most of them first."""
-    common: dict[tuple[R, R], list[tuple[Hashable, Hashable]]] = {}
+def pairs(units: Sequence[Labels[R]], most: int = 50) -> list[Pair[R]]:
+    """How far each two agree who have judged units in common, of those `most` who judged most; most units first."""
+    judged = Counter(name for labels in units for name in labels)
+    busy = {name for name, _ in judged.most_common(most)}
+    common: dict[tuple[R, R], Counter[tuple[Hashable, Hashable]]] = {}
     for labels in units:
-        for a, b in combinations(sorted(labels, key=repr), 2):
-            common.setdefault((a, b), []).append((labels[a], labels[b]))
-    found = [Pair(a, b, len(both), _share(both), kappa(both)) for (a, b), both in common.items()]
+        for a, b in combinations(sorted(busy & labels.keys(), key=repr), 2):
+            common.setdefault((a, b), Counter())[labels[a], labels[b]] += 1
+    found = [Pair(a, b, both.total(), _share(both), kappa(both.elements())) for (a, b), both in common.items()]
     return sorted(found, key=lambda pair: -pair.both)
 
 
-def _share(both: Sequence[tuple[Hashable, Hashable]]) -> float:
-    return sum(a == b for a, b in both) / len(both)
+def _share(both: Counter[tuple[Hashable, Hashable]]) -> float:
+    return sum(n for (a, b), n in both.items() if a == b) / both.total()

@@ -9,8 +9,8 @@ from aligner.serving.limits import Places, Rates
 from aligner.serving.sessions import COOKIE, Session, Sessions, cookie_in
 from aligner.serving.wire import WireError
 
-ADMITS = (b"host", b"authorization", b"cookie", b"origin", b"x-forwarded-host", b"x-csrf-token")
-"""headers that say who asks"""
+ADMITS = (b"host", b"authorization", b"cookie", b"origin", b"x-forwarded-host", b"x-csrf-token", b"content-type")
+"""headers that say who asks, and whether a page from elsewhere could have"""
 _LOGINS_A_MINUTE = 30.0
 _HARMLESS = frozenset({"GET", "HEAD", "OPTIONS"})
 """methods that change nothing"""
@@ -62,7 +62,9 @@ class Admission:
         if "host" in headers and _host(headers["host"]) not in self.hosts:
             raise WireError(403, "not called by a name of this machine: see --hosts, or set a key", "wrong_host")
         is_ours = path.startswith("/v1/aligner/") or not path.startswith("/v1/")
-        if is_ours and method not in _HARMLESS:
+        # Before a page from elsewhere may send JSON, browsers ask the upstream.
+        is_json = headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json"
+        if method not in _HARMLESS and (is_ours or not is_json):
             check_origin(headers)
 
 

@@ -144,9 +144,14 @@ def state_of(feedback: Iterable[Feedback]) -> State:
 
 
 def settled(feedback: Iterable[Feedback]) -> Feedback | None:
-    """What counts of all that was said: the newest with the verdict that most reviewers gave last; None for a tie."""
+    """What counts of all that was said: the newest with the verdict that most reviewers gave last; None for a tie.
+
+    Of edits it is the newest with the text that most of them gave.
+    """
     said = list(last_words(feedback).values())
     ranked = Counter(one.verdict for one in said).most_common(2)
     if not ranked or (len(ranked) == 2 and ranked[0][1] == ranked[1][1]):
         return None
-    return max((one for one in said if one.verdict == ranked[0][0]), key=lambda one: one.created)
+    of_most = [one for one in said if one.verdict == ranked[0][0]]
+    texts = Counter(one.text for one in of_most)
+    return max(of_most, key=lambda one: (texts[one.text], one.created))

@@ -41,6 +41,7 @@ _LONGEST_KEPT = 60.0
 _NEVER_KEPT = ("cache-control", "no-store")
 _SAFE = (("x-content-type-options", "nosniff"), _NEVER_KEPT)
 _KINDS = (*MAKERS, *WRITERS)
+_GUARDS = ("reviewers", "votes", "most_per_reviewer")
 
 
 @dataclass(slots=True)
@@ -97,6 +98,7 @@ class Reports:
         require(scope, "operator")
         query = _query(scope)
         kind, since, wanted = _one_of(query, "kind", _KINDS), _since(query), _wanted(query)
+        _check_names(query, kind)
         await while_connected(self._export(client, kind, since, wanted), receive)
 
     async def _export(self, client: Client, kind: str, since: float | None, wanted: Wanted) -> None:
@@ -173,7 +175,18 @@ def _attached(name: str) -> list[tuple[str, str]]:
 
 
 def _query(scope: Scope) -> Query:
-    return dict(parse_qsl(scope["query_string"].decode("latin-1")))
+    """What is asked; `reviewers` may be given more than once."""
+    pairs = parse_qsl(scope["query_string"].decode("latin-1"))
+    reviewers = [value for name, value in pairs if name == "reviewers"]
+    return {**dict(pairs), "reviewers": ",".join(reviewers)} if reviewers else dict(pairs)
+
+
+def _check_names(query: Query, kind: str) -> None:
+    """A guard must not be passed over because of how its name is written, or of the kind; raises WireError, 400."""
+    if query.keys() - {"kind", "since", *_GUARDS}:
+        raise WireError(400, f"there is no such guard; there are since, {', '.join(_GUARDS)}", "unknown_filter")
+    if kind in WRITERS and (given := [name for name in _GUARDS if name in query]):
+        raise WireError(400, f"kind {kind} writes all of them, whoever judged", "wrong_value", param=given[0])
 
 
 def _one_of(query: Query, name: str, known: tuple[str, ...]) -> str:

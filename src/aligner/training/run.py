@@ -51,6 +51,7 @@ class Run:
         judged = self._read(self._feedback, "stop") if self.config.feedback else []
         triples = given + judged
         if not triples:
+            self._feedback.unlink(missing_ok=True)  # somebody may judge yet
             raise MisuseError(f"{self.config.triples or ', '.join(self.config.feedback)}: no triples to learn from")
         self.data = {"rows": len(triples), "sha256": data_hash(triples)}
         if self.config.feedback:

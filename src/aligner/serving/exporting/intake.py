@@ -8,7 +8,7 @@ from itertools import groupby
 from sqlalchemy import Connection, insert, select
 
 from aligner.serving.logged import Feedback, Logged
-from aligner.serving.review.queue import begin, enqueue, restate
+from aligner.serving.review.queue import begin, enqueue, queue, restate
 from aligner.serving.store import Store
 from aligner.serving.tables import INSERT, columns_of, columns_of_feedback, corrections, feedback, feedback_from
 
@@ -44,7 +44,7 @@ class Intake(Store):
             logged = [row for row in rows if isinstance(row, Logged)]
             said = [one for row in rows for one in (row.feedback if isinstance(row, Logged) else (row,))]
             new = _add_corrections(connection, logged)
-            known = _known(connection, {one.id for one in said})
+            known = _held(connection, {one.id for one in said})
             kept = [one for one in said if one.id in known]
             missing = list(_missing(kept, _said(connection, known)))
             if missing:
@@ -68,6 +68,15 @@ def _add_corrections(connection: Connection, rows: Iterable[Logged]) -> int:
 def _known(connection: Connection, ids: Iterable[str]) -> set[str]:
     """Which of the corrections are there."""
     return set(connection.scalars(select(corrections.c.id).where(corrections.c.id.in_(list(ids)))))
+
+
+def _held(connection: Connection, ids: Iterable[str]) -> set[str]:
+    """Which of the corrections are there; whoever would delete or judge one of them waits."""
+    # Deletion begins with the corrections, a verdict with the queue; each in the order in which they come there.
+    kept = select(corrections.c.id).where(corrections.c.id.in_(list(ids)))
+    kept = kept.order_by(corrections.c.created, corrections.c.id).with_for_update(read=True, key_share=True)
+    there = select(queue.c.id).where(queue.c.id.in_(connection.scalars(kept).all()))
+    return set(connection.scalars(there.order_by(queue.c.number).with_for_update()))
 
 
 def _said(connection: Connection, ids: Iterable[str]) -> Said:

@@ -12,7 +12,7 @@ from aligner.errors import MisuseError
 from aligner.files import RowError
 from aligner.records import Message, Question, Triple, as_messages, as_question
 from aligner.serving.database import Place
-from aligner.serving.logged import Feedback, Logged, last_words, settled
+from aligner.serving.logged import Feedback, Logged, settled
 from aligner.serving.store import Store
 
 Row = dict[str, object]
@@ -107,12 +107,13 @@ def judged(logged: Logged, wanted: Wanted) -> Judged | LeftOut:
     if not logged.feedback:
         return _unjudged(logged, wanted)
     words = [said for said in logged.feedback if not wanted.reviewers or holder_of(said) in wanted.reviewers]
+    words = list({holder_of(said): said for said in words}.values())  # the last one of each
     said = settled(words)
     if said is None:
         return LeftOut("on which reviewers disagree" if words else "judged only by others than the reviewers asked for")
     if wanted.verdicts and said.verdict not in wanted.verdicts:
         return LeftOut(f"with the feedback {said.verdict}")
-    agreeing = tuple(sorted({holder_of(word) for word in last_words(words).values() if _agree(word, said)}))
+    agreeing = tuple(sorted({holder_of(word) for word in words if _agree(word, said)}))
     if len(agreeing) < wanted.votes:
         return LeftOut(f"on which fewer than {wanted.votes} reviewers agree")
     return Judged(logged, said, agreeing)

@@ -1,9 +1,11 @@
 """The routes of the review: the queue, one correction, what people say of it, and how well they agree."""
 
 import asyncio
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from typing import Any, cast
 from urllib.parse import parse_qsl
 
 import orjson
@@ -23,16 +25,23 @@ from aligner.serving.review.showing import Json, preview, whole
 from aligner.serving.wire import WireError, read_object
 
 _FRESH = (*JSON, ("cache-control", "no-store"))
+_LONGEST_KEPT = 60.0
 _MISSING = WireError(404, "no correction of that id was logged", "not_found", param="id")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Review:
-    """What reviewers, and people who were answered, find and say."""
+    """What reviewers, and people who were answered, find and say.
+
+    How well they agree is found out by one at a time, and told again for ten times as long as that took.
+    """
 
     admission: Admission
     log: CorrectionLog | None
     largest_body: int
+    _busy: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _last: tuple[float | None, float, Json] | None = None
+    """since when agreement was asked for last, until when it holds, and what it was"""
 
     @property
     def routes(self) -> list[Route]:
@@ -57,7 +66,7 @@ class Review:
         page = await self._log.ask(partial(reading.page, filters=filters, behind=behind, limit=limit))
         rows = await asyncio.to_thread(lambda: [preview(row) for row in page.rows])
         following = page.next and cursors.written(page.next, filters)
-        await client.answer(200, _FRESH, orjson.dumps({"rows": rows, "next": following}))
+        await client.answer(200, _FRESH, _dumped({"rows": rows, "next": following}))
 
     async def logged(self, scope: Scope, _: Receive, client: Client) -> None:
         """/v1/aligner/corrections/{id}: what was logged of an answer; viewers see all, others their own."""
@@ -66,7 +75,7 @@ class Review:
         if row is None or not (caller.may("viewer") or caller.owner == row.logged.key_hash):
             raise _MISSING
         shown = await asyncio.to_thread(whole, row)
-        await client.answer(200, _FRESH, orjson.dumps(shown))
+        await client.answer(200, _FRESH, _dumped(shown))
 
     async def feedback(self, scope: Scope, receive: Receive, client: Client) -> None:
         """/v1/aligner/feedback: what somebody thinks of corrections; reviewers judge all, others their own."""
@@ -92,13 +101,23 @@ class Review:
     async def agreement(self, scope: Scope, _: Receive, client: Client) -> None:
         """/v1/aligner/agreement: how well reviewers agree."""
         require(scope, "viewer")
-        votes = await self._log.ask(partial(reading.votes, since=since_asked(_query(scope))))
-        await client.answer(200, _FRESH, orjson.dumps(await asyncio.to_thread(_agreed, votes)))
+        await client.answer(200, _FRESH, _dumped(await self._agreement(since_asked(_query(scope)))))
 
     async def facets(self, scope: Scope, _: Receive, client: Client) -> None:
         """/v1/aligner/facets: the values that filters can have."""
         require(scope, "viewer")
-        await client.answer(200, _FRESH, orjson.dumps(await self._log.ask(reading.facets)))
+        await client.answer(200, _FRESH, _dumped(await self._log.ask(reading.facets)))
+
+    async def _agreement(self, since: float | None) -> Json:
+        async with self._busy:
+            if self._last and self._last[0] == since and time.monotonic() < self._last[1]:
+                return self._last[2]
+            begun = time.monotonic()
+            votes = await self._log.ask(partial(reading.votes, since=since))
+            agreed = await asyncio.to_thread(_agreed, votes)
+            took = time.monotonic() - begun
+            self._last = (since, time.monotonic() + min(10 * took, _LONGEST_KEPT), agreed)
+            return agreed
 
     @property
     def _log(self) -> CorrectionLog:
@@ -119,6 +138,24 @@ def _agreed(votes: Mapping[str, Mapping[Reviewer, str]]) -> Json:
 
 def _name(reviewer: Reviewer) -> Json:
     return dict(zip(("reviewer", "user"), reviewer, strict=True))
+
+
+def _dumped(value: Json) -> bytes:
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        return orjson.dumps(_sound(value))
+
+
+def _sound(value: Any) -> Any:
+    """The value with signs in place of half surrogate pairs, which JSON cannot hold: edits keep their places."""
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode()
+    if isinstance(value, Mapping):
+        return {_sound(name): _sound(item) for name, item in cast("Json", value).items()}
+    if isinstance(value, list | tuple):
+        return [_sound(item) for item in cast("list[Any]", value)]
+    return value
 
 
 def _query(scope: Scope) -> Mapping[str, str]:

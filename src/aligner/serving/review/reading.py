@@ -6,13 +6,15 @@ from typing import NamedTuple
 from sqlalchemy import Connection, Integer, case, func, select
 
 from aligner.serving.database import AnyText
-from aligner.serving.logged import Logged, Reviewer, State
+from aligner.serving.logged import Feedback, Logged, Reviewer, State
 from aligner.serving.review.paging import Filters, Found, Place, all_kinds, page_of, place_behind
 from aligner.serving.review.queue import NAMES, STATES, queue, said_of
-from aligner.serving.tables import corrections, feedback, logged_from
+from aligner.serving.tables import corrections, feedback, feedback_of_rows, logged_from
 
 READ = 8_000
 """characters of a text that are read for a list"""
+SAID = 50
+"""words on a correction that are read for a list: the last ones"""
 _TEXTS = ("question", "answer", "correction")
 
 
@@ -57,14 +59,14 @@ def facets(connection: Connection) -> Mapping[str, Sequence[str]]:
 
 
 def votes(connection: Connection, since: float | None) -> Mapping[str, Mapping[Reviewer, str]]:
-    """Of each correction that was judged since a time the last verdict of each reviewer."""
+    """Of each correction that was judged since a time the last verdict of each reviewer; whoever has a key is one."""
     query = select(feedback.c.id, feedback.c.reviewer, feedback.c.user, feedback.c.verdict)
     query = query.order_by(feedback.c.created, feedback.c.number)
     found: dict[str, dict[Reviewer, str]] = {}
     for id_, reviewer, user, verdict in connection.execute(
         query if since is None else query.where(feedback.c.created >= since)
     ):
-        found.setdefault(id_, {})[reviewer, user] = verdict
+        found.setdefault(id_, {})[reviewer, None if reviewer else user] = verdict
     return found
 
 
@@ -75,5 +77,16 @@ def _beginnings(connection: Connection, found: Sequence[Found]) -> Mapping[str, 
     turns = corrections.c.messages
     cut["messages"] = case((func.length(turns, type_=Integer) <= READ, turns)).label("messages")
     query = select(*(cut.get(column.name, column) for column in corrections.c)).where(corrections.c.id.in_(ids))
-    said = said_of(connection, ids)
+    said = _last_said(connection, ids)
     return {row["id"]: logged_from(dict(row), said.get(row["id"], ())) for row in connection.execute(query).mappings()}
+
+
+def _last_said(connection: Connection, ids: Sequence[str]) -> Mapping[str, Sequence[Feedback]]:
+    """What was said of corrections last, the oldest first, with no more of it than a list shows."""
+    said = feedback.c
+    cut = {name: func.substr(said[name], 1, READ, type_=AnyText).label(name) for name in ("text", "comment")}
+    latest = (said.created.desc(), said.number.desc())
+    place = func.row_number().over(partition_by=said.id, order_by=latest).label("place")
+    found = select(*(cut.get(column.name, column) for column in said), place).where(said.id.in_(ids)).subquery()
+    query = select(found).where(found.c.place <= SAID).order_by(found.c.created, found.c.number)
+    return feedback_of_rows(dict(row) for row in connection.execute(query).mappings())

@@ -1,13 +1,13 @@
 """Corrections as the pages read them: with their edits, and in lists with the beginnings of long texts alone."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from os.path import commonprefix
 from typing import Any
 
 from aligner.records import Edit
 from aligner.scoring.edits import edits_between
-from aligner.serving.logged import Logged
+from aligner.serving.logged import Feedback, Logged
 from aligner.serving.review.reading import Reviewed
 
 PREVIEW = 2_000
@@ -29,6 +29,7 @@ def preview(row: Reviewed) -> Json:
     return {
         **_shown(row, answer, _applied(answer, edits), edits),
         "question": logged.question[:PREVIEW],
+        "feedback": [asdict(_beginning(said)) for said in logged.feedback],
     }
 
 
@@ -48,6 +49,10 @@ def edits_of(logged: Logged) -> Sequence[Edit]:
 def _shown(row: Reviewed, answer: str, correction: str, edits: Sequence[Edit]) -> Json:
     told = {"lengths": row.logged.lengths._asdict(), "edits": [list(edit) for edit in edits], "state": row.state}
     return {**asdict(row.logged), "answer": answer, "correction": correction, **told}
+
+
+def _beginning(said: Feedback) -> Feedback:
+    return replace(said, text=said.text and said.text[:PREVIEW], comment=said.comment and said.comment[:PREVIEW])
 
 
 def _within(edits: Sequence[Edit], length: int) -> list[Edit]:

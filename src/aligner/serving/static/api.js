@@ -2,6 +2,9 @@
 
 let csrf = "";
 
+/** Whether a key says who asks, as the settings tell. */
+export let isNamed = false;
+
 const CURES = {
   0: "Is the proxy still running? Check its terminal, then try again.",
   401: "The session has ended: reload the page to log in again.",
@@ -12,7 +15,7 @@ const CURES = {
 };
 const CURES_OF_CODES = {
   no_log: "Start the proxy with --log corrections.db --log-content full.",
-  csrf: "The page is older than the session: reload it.",
+  csrf_token: "The page is older than the session: reload it.",
 };
 
 /** Why a request failed, and what helps. */
@@ -72,5 +75,6 @@ export async function post(path, body) {
 export async function settings() {
   const found = await get("/v1/aligner/settings");
   csrf = found.csrf ?? "";
+  isNamed = Boolean(found.name);
   return found;
 }

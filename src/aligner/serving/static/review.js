@@ -20,6 +20,7 @@ let next = null;
 let current = -1;
 let panel = null;
 let loading = null;
+let coming = null;
 
 async function load() {
   loading?.abort();
@@ -27,6 +28,7 @@ async function load() {
   remember(form);
   rows = [];
   next = null;
+  coming = null;
   current = -1;
   at("rows").replaceChildren();
   at("further").replaceChildren();
@@ -38,13 +40,24 @@ async function load() {
   else nothingOpen();
 }
 
-async function more() {
+/** The next page of rows: whoever asks for it while it comes waits for the same. */
+function more() {
+  if (coming) return coming;
+  const asked = readPage().finally(() => {
+    if (coming === asked) coming = null;
+  });
+  coming = asked;
+  return asked;
+}
+
+async function readPage() {
+  const { signal } = loading;
   const query = wanted(form);
   query.set("limit", String(LIMIT));
   if (next) query.set("cursor", next);
-  const page = await attempt(at("further"), () => get(`/v1/aligner/corrections?${query}`, { signal: loading.signal }));
+  const page = await attempt(at("further"), () => get(`/v1/aligner/corrections?${query}`, { signal }));
   if (!page) {
-    if (!loading.signal.aborted) at("count").textContent = "";
+    if (!signal.aborted) at("count").textContent = "";
     return;
   }
   next = page.next;
@@ -199,7 +212,6 @@ async function begin() {
   if (!found) return;
   known = found;
   at("named").hidden = Boolean(known.name);
-  if (known.name) userName.set("");
   if (known.log === null) {
     const cure =
       "Start the proxy with --log corrections.db --log-content full: then every correction comes into this queue.";

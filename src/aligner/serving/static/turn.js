@@ -207,8 +207,9 @@ export class Turn {
   }
 
   #offerVerdict() {
+    let before = null;
     const noted = async (given) => {
-      this.verdict = given;
+      [before, this.verdict] = [this.verdict, given ?? before];
     };
     this.panel = new VerdictPanel(this.result, this.settings, noted);
     this.below.append(this.panel.element);

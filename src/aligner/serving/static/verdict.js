@@ -1,6 +1,6 @@
 // What somebody thinks of a correction: buttons, tags, a comment, and a place to edit.
 
-import { post } from "./api.js";
+import { isNamed, post } from "./api.js";
 import { announce, button, el, fresh, labelled } from "./dom.js";
 import { attempt } from "./problems.js";
 import { shown } from "./text.js";
@@ -15,9 +15,9 @@ export const VERDICTS = {
 
 const USER = "aligner.user";
 
-/** The name that goes with feedback where no key says who gives it. */
+/** The name that goes with feedback where no key says who gives it; empty where one does. */
 export const userName = {
-  get: () => localStorage.getItem(USER) ?? "",
+  get: () => (isNamed ? "" : (localStorage.getItem(USER) ?? "")),
   set: (name) => localStorage.setItem(USER, name.trim()),
 };
 
