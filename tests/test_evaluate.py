@@ -1,5 +1,6 @@
 """Laws of evaluation, with real models, a real oracle and real files."""
 
+import asyncio
 import json
 import re
 import subprocess
@@ -13,11 +14,13 @@ import pytest
 from arithmetic import rules_for
 
 from aligner.config import EvaluateConfig, EvaluatedTask, EvaluatedUpstream
-from aligner.errors import InputFileError, MisuseError
+from aligner.errors import InputFileError, MisuseError, ModelError
 from aligner.evaluate import MissedBarError, evaluate, found_out
 from aligner.evaluating.figures import evidence_of
 from aligner.evaluating.report import Report
-from aligner.tasks import Score, task_named
+from aligner.tasks import Score, items_of, task_named
+from aligner.testing import Asked, Script, Upstream, by_model, serving
+from aligner.testing.script import refusal
 from aligner.world.profiles import PROFILES
 
 WORLD = EvaluatedTask(task="world", path="world", sample=40)
@@ -152,9 +155,103 @@ def test_answers_that_come_from_elsewhere_are_counted(tmp_path: Path) -> None:
     ] * 2
 
 
+def replayed(folder: Path, **answers: str) -> EvaluatedUpstream:
+    """Recorded answers to questions of the closed world's first items, each by the number of its item."""
+    items = {item.id: item for item in items_of(task_named("world"), "world")}
+    rows = [{"question": items[number[1:]].question, "answer": answer} for number, answer in answers.items()]
+    path = folder / "recorded.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return EvaluatedUpstream(name="recorded", model=f"replay:{path}")
+
+
+def code(folder: Path, test: str) -> EvaluatedTask:
+    """One task of MBPP with one test."""
+    row = {"text": "Write f.", "code": "def f(): return 1", "task_id": 11, "test_setup_code": "", "test_list": [test]}
+    path = folder / "mbpp.jsonl"
+    path.write_text(json.dumps({**row, "challenge_test_list": []}) + "\n")
+    return EvaluatedTask(task="mbpp", path=str(path))
+
+
+def test_what_decides_about_a_finding_is_part_of_its_key(tmp_path: Path) -> None:
+    """Another recording under the same name is asked anew, and another test of the same item marks anew."""
+    world = EvaluatedTask(task="world", path="world", sample=1)
+    (item,) = items_of(task_named("world"), "world", sample=1)
+    said: list[str] = []
+    for answer in ("One.", "Two."):
+        upstream = replayed(tmp_path, **{f"i{item.id}": answer})
+        said += [case.answer for case in found_out(config(tmp_path, upstreams=(upstream,), tasks=(world,))).cases]
+    assert said == ["One.", "Two."]
+    echo = EvaluatedUpstream(name="echo", model="echo:")
+    right: list[bool] = []
+    for test in ("assert 1 == 2", "assert 1 == 1"):
+        task = code(tmp_path, test)
+        rules = tmp_path / "rules.json"
+        rules.write_text(json.dumps([{"pattern": r"(?s)\A.*\Z", "replace": "def f(): return 1"}]))
+        run = config(tmp_path, aligner=f"rules:{rules}", upstreams=(echo,), tasks=(task,), judges=())
+        (case,) = found_out(run).cases
+        assert case.after is not None
+        right.append(case.after.right)
+    assert right == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"upstreams": (CARELESS, CARELESS)}, 'the upstream "careless" is named twice'),
+        ({"tasks": (WORLD, WORLD)}, 'the task "world" is named twice'),
+        ({"judges": ("world:", "world:")}, 'the judge "world:" is named twice'),
+        (
+            {"tasks": (EvaluatedTask(task="world", path="world", qualities=("helpfull",)),)},
+            'quality of world "helpfull"',
+        ),
+        ({"tasks": (EvaluatedTask(task="world", path="world", qualities=("empathetic",)),)}, "the oracle judges"),
+        ({"batch": 0}, "--batch and --at-a-time begin at 1"),
+        ({"compare": (Path("report.json"),)}, "--compare takes two reports"),
+    ],
+)
+def test_what_cannot_work_is_one_clear_line(tmp_path: Path, fields: dict[str, Any], problem: str) -> None:
+    """Before anything is asked."""
+    with pytest.raises(MisuseError, match=re.escape(problem)):
+        evaluate(config(tmp_path, **fields))
+    assert not (tmp_path / "answers.jsonl").exists()
+
+
+def test_one_question_that_a_server_refuses_is_counted_and_no_end(tmp_path: Path) -> None:
+    """A filter's 400 leaves one answer empty and uncorrected; one that refuses all ends the run."""
+    (first, *_) = items_of(task_named("world"), "world", sample=5)
+
+    def filtered(asked: Asked) -> Script:
+        refuses = refuses_all or asked.payload["messages"][-1]["content"] == first.question
+        return refusal(400, "filtered", "content_filter") if refuses else by_model()(asked)
+
+    async def check() -> list[str]:
+        async with serving(Upstream(filtered)) as url:
+            upstream = EvaluatedUpstream(name="filtered", model=f"openai:unchanged@{url}/v1")
+            world = EvaluatedTask(task="world", path="world", sample=5)
+            run = config(tmp_path, upstreams=(upstream,), tasks=(world,), judges=())
+            return [str(case.kept_reason) for case in (await asyncio.to_thread(found_out, run)).cases]
+
+    refuses_all = True
+    with pytest.raises(ModelError, match="the server refuses every question"):
+        asyncio.run(check())
+    refuses_all = False
+    assert sorted(asyncio.run(check())) == ["None"] * 4 + ["refused by its server"]
+
+
+def test_what_was_thought_is_no_answer(tmp_path: Path) -> None:
+    """It stays as it is before the correction of what stands behind it, as behind the proxy."""
+    (item,) = items_of(task_named("world"), "world", sample=1)
+    upstream = replayed(tmp_path, **{f"i{item.id}": "<think>Lyon?</think>\n\nIt is Lyon."})
+    rules = tmp_path / "rules.json"
+    rules.write_text(json.dumps([{"pattern": "Lyon", "replace": "Paris"}]))
+    world = EvaluatedTask(task="world", path="world", sample=1)
+    run = config(tmp_path, aligner=f"rules:{rules}", upstreams=(upstream,), tasks=(world,), judges=())
+    assert [case.correction for case in found_out(run).cases] == ["<think>Lyon?</think>\n\nIt is Paris."]
+
+
 def recorded(real_data: Path, folder: Path, model: str) -> EvaluatedUpstream:
     """A real model's recorded answers as an upstream."""
-    from aligner.tasks import answers_of, items_of, task_named
+    from aligner.tasks import answers_of
 
     items = items_of(task_named("gsm8k"), real_data / "gsm8k" / "test.jsonl")
     answers = answers_of("gsm8k", real_data / "gsm8k" / "recorded_answers.jsonl", model=model)
@@ -218,11 +315,12 @@ def test_an_aligner_that_copies_changes_nothing_on_any_benchmark(real_data: Path
     """Whatever the upstream says, here the question itself: net rate 0, nothing fixed or broken, all untouched."""
     asked = EvaluatedTask(task=task, path=str(real_data / FILES[task]))
     echo = EvaluatedUpstream(name="echo", model="echo:")
-    found = found_out(config(tmp_path, upstreams=(echo,), tasks=(asked,), judges=("refusal:",))).evidence
+    judges = ("refusal:",) if "helpful" in task_named(task).qualities else ()
+    found = found_out(config(tmp_path, upstreams=(echo,), tasks=(asked,), judges=judges)).evidence
     assert all((row.pairs.fixed, row.pairs.broken, row.gain) == (0, 0, (0, 0, 0)) for row in found.marked)
     assert all((row.wins, row.losses, row.net) == (0, 0, (0, 0, 0)) for row in found.judged)
     assert [row.untouched for row in found.edited] == [1]
-    assert found.marked or found.judged or not {"helpful"} & set(task_named(task).qualities)
+    assert bool(found.judged) == bool(judges)
 
 
 @pytest.mark.slow

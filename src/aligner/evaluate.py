@@ -3,32 +3,41 @@
 import asyncio
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, get_args
 
 from aligner.config import EvaluateConfig, EvaluatedTask, EvaluatedUpstream
 from aligner.correct import Aligner, windows
 from aligner.data.fields import triple_of
-from aligner.errors import AlignerError, MisuseError
+from aligner.errors import AlignerError, MisuseError, ModelError, unknown
 from aligner.evaluating.cases import Case, Opinion
 from aligner.evaluating.comparing import compare, missed_bars, show_comparison
 from aligner.evaluating.evidence import weigh
 from aligner.evaluating.kept import Kept, key_of
-from aligner.evaluating.provenance import Provenance, hashes_of, settings_of, versions
+from aligner.evaluating.provenance import Provenance, hashes_of, identity_of, settings_of, versions
 from aligner.evaluating.report import Overlapped, Report, summary, write_report
 from aligner.files import bad_rows_named, read, write_text_atomic
 from aligner.jobs import Tick, map_ordered, progress
-from aligner.judge import Judge, load_judge
+from aligner.judge import Judge, Verdict, load_judge
 from aligner.models import load_model
 from aligner.models.replay import load as load_answers
-from aligner.records import Correction, Exchange, SamplingParams, as_messages
+from aligner.models.server import RefusedError
+from aligner.prompts import Quality
+from aligner.records import Completion, Correction, Exchange, SamplingParams, as_messages
 from aligner.scoring.overlap import overlap_with_any
+from aligner.serving.wire import split_reasoning
 from aligner.tasks import TASKS, Item, Score, Task, items_of, task_named
 
 T = TypeVar("T")
+_LEFT_ALONE = {"length": "truncated", "content_filter": "content_filter", "refused": "refused by its server"}
+"""ends of answers that are not corrected, and why"""
+_OF_ONE_REQUEST = frozenset({400, 413, 422, 451})
+"""statuses that refuse a request for what is in it, such as a filter's"""
 _AHEAD = 4
 """batches of answers that are corrected, and kept, together"""
 
@@ -73,13 +82,20 @@ class Findings:
     opinions: Kept
 
 
+class Named(NamedTuple):
+    """A judge, and what stands for it in the keys of what it said."""
+
+    identity: str
+    judge: Judge
+
+
 class Run(NamedTuple):
     """What a run works with."""
 
     config: EvaluateConfig
     findings: Findings
     aligner: Aligner
-    judges: Sequence[Judge]
+    judges: Sequence[Named]
 
 
 def evaluate(config: EvaluateConfig) -> None:
@@ -88,7 +104,9 @@ def evaluate(config: EvaluateConfig) -> None:
         sys.stdout.writelines(f"{task.name:<16}{task.help} ({task.licence})\n" for task in TASKS.values())
         return
     if config.compare:
-        show_comparison(compare(*map(Path, config.compare)))
+        if len(config.compare) != 2:
+            raise MisuseError("--compare takes two reports: the old report.json, and the new one")
+        show_comparison(compare(*config.compare))
         return
     report = found_out(config)
     write_report(config.out, report)
@@ -99,7 +117,9 @@ def evaluate(config: EvaluateConfig) -> None:
 
 def found_out(config: EvaluateConfig) -> Report:
     """All that the run finds out; what it has found out before is not asked again."""
-    tasks, judges = _tasks(config), [load_judge(name, votes=config.votes) for name in config.judges]
+    _check(config)
+    judges = [Named(identity_of(name), load_judge(name, votes=config.votes)) for name in config.judges]
+    tasks = _tasks(config, judges)
     aligner = Aligner.from_pretrained(config.aligner, device=config.device)
     config.out.mkdir(parents=True, exist_ok=True)
     write_text_atomic(config.out / "config.toml", settings_of(config))
@@ -132,6 +152,7 @@ def _cases(run: Run, upstream: EvaluatedUpstream, asked: Asked) -> list[Case]:
             kept_reason=correction.kept_reason,
             before=before,
             after=after,
+            is_private=asked.task.private,
             tokens=correction.tokens,
             seconds={"answer": answer.seconds, "correct": correction.seconds},
         )
@@ -142,21 +163,41 @@ def _cases(run: Run, upstream: EvaluatedUpstream, asked: Asked) -> list[Case]:
 
 async def _answers(kept: Kept, model: str, asked: Asked, what: str, *, at_a_time: int) -> list[Answered]:
     """The upstream is asked once for each item, however often the run is taken up again."""
-    keys = [key_of(model, asdict(asked.sampling), as_messages(item.question)) for item in asked.items]
+    identity, sampling = identity_of(model), asdict(asked.sampling)
+    keys = [key_of(identity, sampling, as_messages(item.question)) for item in asked.items]
     new = _first_of_each(keys, asked.items, known=kept)
     if new:
         upstream = load_model(model)
 
         async def ask(pair: tuple[str, Item]) -> tuple[str, dict[str, Any]]:
             begun = time.perf_counter()
-            found = await upstream.complete(as_messages(pair[1].question), asked.sampling)
+            try:
+                found = await upstream.complete(as_messages(pair[1].question), asked.sampling)
+            except RefusedError as error:
+                if error.status not in _OF_ONE_REQUEST:
+                    raise
+                found = Completion("", "refused")
+            except ModelError as error:
+                # What a model says of its failure may quote the question.
+                raise ModelError(f"{what}: item {pair[1].id} got no answer") from None if asked.task.private else error
             told = {"text": found.text, "finish_reason": found.finish_reason}
             return pair[0], {**told, "seconds": time.perf_counter() - begun}
 
+        def keep(found: tuple[str, dict[str, Any]]) -> None:
+            # A refusal of all is no finding, but a mistake in how they are asked: it is kept behind the first answer.
+            refused.append(found)
+            if any(told["finish_reason"] != "refused" for _, told in refused):
+                kept.put(refused)
+                refused.clear()
+
+        refused = list[tuple[str, dict[str, Any]]]()
         with _ticking(f"{what}: ask", new, "answers") as tick:
             # As soon as it is there, and not when its turn comes: a kill loses nothing that was paid for.
-            async for _ in map_ordered(ask, new, limit=at_a_time, on_done=lambda found: kept.put([found])):
+            async for _ in map_ordered(ask, new, limit=at_a_time, on_done=keep):
                 tick()
+        if len(refused) == len(new):
+            raise ModelError(f"{what}: the server refuses every question")
+        kept.put(refused)
     return [Answered(**kept[key]) for key in keys]
 
 
@@ -164,10 +205,12 @@ def _corrections(
     kept: Kept, asked: Asked, answers: Sequence[Answered], aligner: Aligner, what: str, *, batch: int
 ) -> list[Corrected]:
     """Answers that are whole are corrected, in windows that are done together or not at all."""
-    pairs = list(zip(asked.items, answers, strict=True))
-    keys = [key_of(aligner.writer.fingerprint, as_messages(item.question), answer.text) for item, answer in pairs]
-    reasons = [_not_corrected(answer) for answer in answers]
-    new = _first_of_each(keys, [Exchange(item.question, answer.text) for item, answer in pairs], known=kept)
+    # What a model thought aloud is no answer, and stays as it is: as behind the proxy.
+    split = [split_reasoning(answer.text) for answer in answers]
+    exchanges = [Exchange(item.question, text) for item, (_, text) in zip(asked.items, split, strict=True)]
+    keys = [key_of(aligner.writer.fingerprint, as_messages(one.question), one.answer) for one in exchanges]
+    reasons = [_not_corrected(answer, text) for answer, (_, text) in zip(answers, split, strict=True)]
+    new = _first_of_each(keys, exchanges, known=kept)
     whole = {key for key, reason in zip(keys, reasons, strict=True) if reason is None}
     with _ticking(f"{what}: correct", new := [pair for pair in new if pair[0] in whole], "answers") as tick:
         for window in windows(new, _AHEAD * batch):
@@ -177,16 +220,20 @@ def _corrections(
             kept.put((key, _told(one, seconds)) for (key, _), one in zip(window, found, strict=True))
             tick(len(window))
     return [
-        Corrected(answer.text, reason, 0, 0.0) if reason else Corrected(**kept[key])
-        for key, answer, reason in zip(keys, answers, reasons, strict=True)
+        Corrected(answer.text, reason, 0, 0.0) if reason else _behind(thought, Corrected(**kept[key]))
+        for key, answer, (thought, _), reason in zip(keys, answers, split, reasons, strict=True)
     ]
 
 
-def _not_corrected(answer: Answered) -> str | None:
+def _behind(thought: str, corrected: Corrected) -> Corrected:
+    return corrected._replace(text=thought + corrected.text)
+
+
+def _not_corrected(answer: Answered, text: str) -> str | None:
     """Why an answer is left alone, as behind the proxy."""
-    if not answer.text.strip():
-        return "empty"
-    return "truncated" if answer.finish_reason == "length" else None
+    if answer.finish_reason in _LEFT_ALONE:
+        return _LEFT_ALONE[answer.finish_reason]
+    return None if text.strip() else "empty"
 
 
 def _told(correction: Correction, seconds: float) -> dict[str, Any]:
@@ -198,7 +245,9 @@ def _scores(kept: Kept, asked: Asked, texts: Sequence[str], what: str) -> Sequen
     """Whether each answer is right, where the task can tell."""
     if asked.task.score is None:
         return [None] * len(texts)
-    keys = [key_of(asked.task.name, item.id, item.gold, text) for item, text in zip(asked.items, texts, strict=True)]
+    # Whatever decides about right and wrong: the item with its tests, and the version of the rules.
+    made = [[asked.task.name, version("aligner-llm"), repr(item)] for item in asked.items]
+    keys = [key_of(*parts, text) for parts, text in zip(made, texts, strict=True)]
     new = _first_of_each(keys, list(zip(asked.items, texts, strict=True)), known=kept)
     with _ticking(f"{what}: mark", new, "answers") as tick:
         for window in windows(new, 64):
@@ -209,22 +258,29 @@ def _scores(kept: Kept, asked: Asked, texts: Sequence[str], what: str) -> Sequen
 
 
 async def _judged(
-    kept: Kept, cases: Sequence[Case], judges: Sequence[Judge], asked: Asked, what: str, *, at_a_time: int
+    kept: Kept, cases: Sequence[Case], judges: Sequence[Named], asked: Asked, what: str, *, at_a_time: int
 ) -> list[Case]:
     """The cases with what each judge says of each quality."""
-    views = [(judge, quality) for judge in judges for quality in asked.qualities if quality in judge.qualities]
+    views = [(named, quality) for named in judges for quality in asked.qualities if quality in named.judge.qualities]
     found = [list[Opinion]() for _ in cases]
-    for judge, quality in views:
-        keys = [key_of(judge.name, quality, as_messages(c.question), c.answer, c.correction) for c in cases]
+    for (identity, judge), quality in views:
+        made = [identity, judge.name, quality]
+        keys = [key_of(*made, as_messages(case.question), case.answer, case.correction) for case in cases]
         new = _first_of_each(keys, cases, known=kept)
 
         async def ask(
             pair: tuple[str, Case], judge: Judge = judge, quality: Any = quality
         ) -> tuple[str, dict[str, Any]]:
             key, case = pair
-            verdict = await judge.compare(case.question, case.answer, case.correction, quality)
+            try:
+                verdict = await judge.compare(case.question, case.answer, case.correction, quality)
+            except RefusedError as error:
+                if error.status not in _OF_ONE_REQUEST:
+                    raise
+                verdict = Verdict(0.5, "the judge's server refuses these texts", parsed=False)
             told = {name: getattr(verdict, name) for name in ("preference", "flipped", "parsed", "said")}
-            return key, {"judge": judge.name, "quality": quality, **told}
+            halves = judge.about.get("votes") == "half"
+            return key, {"judge": judge.name, "quality": quality, "halves": halves, **told}
 
         with _ticking(f"{what}: {judge.name} on {quality}", new, "pairs") as tick:
             async for _ in map_ordered(ask, new, limit=at_a_time, on_done=lambda one: kept.put([one])):
@@ -247,31 +303,56 @@ def _first_of_each(keys: Sequence[str], values: Sequence[T], *, known: Kept) -> 
     return [(key, value) for key, value in dict(zip(keys, values, strict=True)).items() if key not in known]
 
 
-def _tasks(config: EvaluateConfig) -> list[Asked]:
-    """The items of all tasks; raises MisuseError where nothing is named."""
+def _check(config: EvaluateConfig) -> None:
+    """Refuse what cannot work, or would be counted twice, before anything is asked; raises MisuseError."""
     if not config.tasks or not config.upstreams:
         raise MisuseError("name upstreams and tasks: tables [[upstreams]] and [[tasks]] of a TOML file, by --config")
-    return [_asked(table, config.seed) for table in config.tasks]
+    if config.batch < 1 or config.at_a_time < 1:
+        raise MisuseError("--batch and --at-a-time begin at 1")
+    named = {
+        "upstream": [upstream.name for upstream in config.upstreams],
+        "task": [table.task for table in config.tasks],
+        "judge": list(config.judges),
+    }
+    for kind, names in named.items():
+        if twice := [name for name, count in Counter(names).items() if count > 1]:
+            raise MisuseError(f'the {kind} "{twice[0]}" is named twice, and would be counted twice')
+
+
+def _tasks(config: EvaluateConfig, judges: Sequence[Named]) -> list[Asked]:
+    """The items of all tasks; raises MisuseError where a judge has nothing to judge."""
+    tasks = [_asked(table, config.seed) for table in config.tasks]
+    wanted = {quality for asked in tasks for quality in asked.qualities}
+    for _, judge in judges:
+        if wanted.isdisjoint(judge.qualities):
+            raise MisuseError(f"{judge.name} judges {', '.join(judge.qualities)}, which no task here asks for")
+    return tasks
 
 
 def _asked(table: EvaluatedTask, seed: int) -> Asked:
     task = task_named(table.task)
+    for quality in table.qualities:
+        if quality not in get_args(Quality):
+            raise unknown(f"quality of {task.name}", quality, get_args(Quality))
     items = items_of(task, table.path, sample=table.sample or None, seed=seed)
     if not items:
         raise MisuseError(f"{table.path}: holds no items for {task.name}")
     limits = {"max_tokens": table.max_tokens} if table.max_tokens else {}
     sampling = replace(task.sampling, temperature=table.temperature, seed=seed, **limits)
-    return Asked(task, items, sampling, table.qualities or task.qualities)
+    return Asked(task, items, sampling, tuple(dict.fromkeys(table.qualities)) or task.qualities)
 
 
 def _report(
-    config: EvaluateConfig, cases: Sequence[Case], tasks: Sequence[Asked], aligner: Aligner, judges: Sequence[Judge]
+    config: EvaluateConfig, cases: Sequence[Case], tasks: Sequence[Asked], aligner: Aligner, judges: Sequence[Named]
 ) -> Report:
-    private = {asked.task.name for asked in tasks if asked.task.private}
+    models = [upstream.model.partition(":")[2] for upstream in config.upstreams]
+    files = [Path(name.partition("?")[0]) for name in (*models, *config.others)]
+    tasks_read = [Path(table.path) for table in config.tasks]
+    read = [path for path in (*files, *config.targets) if path.is_file()] + [p for p in tasks_read if p.exists()]
     return Report(
         title=config.title,
         evidence=weigh(cases, seed=config.seed),
-        cases=[replace(c, question="", answer="", correction="") if c.task in private else c for c in cases],
+        cases=cases,
         overlaps=_overlaps(config, cases, tasks),
         measures={asked.task.name: asked.task.measures for asked in tasks if asked.task.score},
         provenance=Provenance(
@@ -279,8 +360,8 @@ def _report(
             aligner=config.aligner,
             fingerprint=aligner.writer.fingerprint,
             upstreams={upstream.name: upstream.model for upstream in config.upstreams},
-            judges=[{"name": judge.name, **judge.about} for judge in judges],
-            files=hashes_of([Path(table.path) for table in config.tasks if Path(table.path).exists()]),
+            judges=[{"name": judge.name, **judge.about} for _, judge in judges],
+            files=hashes_of(list(dict.fromkeys(read))),
             versions=versions(),
             seed=config.seed,
         ),
@@ -300,7 +381,10 @@ def _overlaps(config: EvaluateConfig, cases: Sequence[Case], tasks: Sequence[Ask
     for upstream, task in dict.fromkeys((case.upstream, case.task) for case in cases) if others else ():
         arm = [case for case in cases if (case.upstream, case.task) == (upstream, task)]
         seen = overlap_with_any([case.correction for case in arm], [case.answer for case in arm], others)
-        found.append(Overlapped(upstream, task, seen.counted, len(seen.flagged), len(seen.copied), seen.sources))
+        # What stands in the upstream's answer, too, need not come from anywhere else.
+        elsewhere = [place for place in seen.flagged if place not in set(seen.copied)]
+        sources = Counter(seen.matches[place].source for place in elsewhere)
+        found.append(Overlapped(upstream, task, seen.counted, len(elsewhere), len(seen.copied), sources))
     return found
 
 

@@ -247,9 +247,10 @@ def test_private_texts_stay_out(tmp_path: Path) -> None:
     [case, *_] = world_cases("careless")
     secret = replace(
         case,
-        question="",
-        answer="",
-        correction="",
+        is_private=True,
+        question="canary-4",
+        answer="canary-5",
+        correction="canary-6",
         before=Score(True, "canary-1"),
         after=Score(False, "canary-2"),
         opinions=(Opinion("judge", "helpful", 0.0, said="canary-3"),),

@@ -101,8 +101,8 @@ def counts_of(cases: Sequence[Case]) -> Counts:
 
 
 def withheld(case: Case) -> bool:
-    """Whether the texts of a case were taken away, as those of private tasks are."""
-    return not (case.question or case.answer or case.correction)
+    """Whether the texts of a case are not to be shown, as those of private tasks."""
+    return case.is_private
 
 
 def new_words(case: Case) -> float:

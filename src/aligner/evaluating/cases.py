@@ -20,6 +20,14 @@ class Opinion(NamedTuple):
     parsed: bool = True
     """whether its words could be read; if not, it is a tie"""
     said: str = ""
+    halves: bool = False
+    """whether each order of the answers is half a vote of its own"""
+
+    @property
+    def net(self) -> float:
+        """What it adds to the net rate, from -1 to 1."""
+        sign = (self.preference > 0.5) - (self.preference < 0.5)
+        return 2 * self.preference - 1 if self.halves else float(sign)
 
     @property
     def outcome(self) -> str:
@@ -43,6 +51,8 @@ class Case:
     before: Score | None = None
     after: Score | None = None
     opinions: tuple[Opinion, ...] = ()
+    is_private: bool = False
+    """whether its texts stay out of reports"""
     tokens: int = 0
     """that the Aligner read and wrote"""
     seconds: Mapping[str, float] = field(default_factory=dict[str, float])

@@ -42,10 +42,12 @@ class Judged:
     """win rate in per cent at equal length, by our own fit; none for few pairs"""
     like_length: Interval | None
     """the net rate of pairs whose lengths differ by at most a tenth"""
+    asked: int
+    """pairs that differ: of equal answers nobody is asked"""
     flips: float
-    """share of pairs where the judge said otherwise in the other order"""
+    """share of those that were asked and read where the judge said otherwise in the other order"""
     unread: float
-    """share of pairs where its words could not be read"""
+    """share of those that were asked where its words could not be read"""
 
     @property
     def total(self) -> int:
@@ -166,14 +168,14 @@ def _judged(arm: Sequence[Case], judge: str, quality: str, *, seed: int) -> Judg
         if wins + losses >= _ENOUGH
         else None,
         like_length=_net(alike, seed) if alike else None,
-        flips=_share(opinion.flipped for _, opinion in said),
-        unread=_share(not opinion.parsed for _, opinion in said),
+        asked=sum(case.changed for case, _ in said),
+        flips=_share(opinion.flipped for case, opinion in said if case.changed and opinion.parsed),
+        unread=_share(not opinion.parsed for case, opinion in said if case.changed),
     )
 
 
 def _net(said: Sequence[tuple[Case, Opinion]], seed: int) -> Interval:
-    signs = {"win": 1.0, "loss": -1.0, "tie": 0.0}
-    return mean_interval([signs[o.outcome] for _, o in said], [case.item for case, _ in said], seed=seed)
+    return mean_interval([opinion.net for _, opinion in said], [case.item for case, _ in said], seed=seed)
 
 
 def _marked(arm: Sequence[Case], *, seed: int) -> Marked:

@@ -128,8 +128,12 @@ def _judged(row: Judged) -> Iterator[Named]:
         yield Named("win rate at equal length", row.controlled)
     if row.like_length is not None:
         yield Named("net rate of like length", *row.like_length)
-    yield _of("flips", round(row.flips * row.total), row.total)
-    yield _of("unread", round(row.unread * row.total), row.total)
+    unread = round(row.unread * row.asked)
+    read = row.asked - unread
+    if read:
+        yield _of("flips", round(row.flips * read), read)
+    if row.asked:
+        yield _of("unread", unread, row.asked)
 
 
 def _marked(row: Marked) -> Iterator[Named]:

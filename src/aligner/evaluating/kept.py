@@ -1,6 +1,7 @@
 """Findings that are kept at once, so that nothing is asked twice: JSON lines under the keys of what was asked."""
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +25,8 @@ class Kept:
 
     def __enter__(self) -> Self:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self.path.open("a+b")
+        # What models said of private tasks stands here, too.
+        self._file = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "a+b")
         try:
             self._file.truncate(self._load(self._file))
         except BaseException:

@@ -19,6 +19,8 @@ class Line(NamedTuple):
     label: str
     figure: Interval
     n: int
+    p: float
+    """adjusted for all upstreams"""
 
 
 class Forest(NamedTuple):
@@ -91,12 +93,12 @@ def preferences(judged: Iterable[Judged]) -> list[Preferences]:
 
 def net(row: Judged) -> tuple[str, Line]:
     """A net rate for a plot, and the plot's title."""
-    return f"{row.quality}, {row.task}, {row.judge}", Line(row.upstream, row.net, row.total)
+    return f"{row.quality}, {row.task}, {row.judge}", Line(row.upstream, row.net, row.total, row.p_adjusted)
 
 
 def gained(row: Marked) -> tuple[str, Line]:
     """A gain for a plot, and the plot's title."""
-    return row.task, Line(row.upstream, row.gain, row.pairs.total)
+    return row.task, Line(row.upstream, row.gain, row.pairs.total, row.p_adjusted)
 
 
 def forests(rows: Sequence[Row], plotted: Callable[[Row], tuple[str, Line]]) -> list[Forest]:

@@ -1,6 +1,7 @@
 """Where the figures of a report come from, so that a sceptic can make them again."""
 
 import hashlib
+import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -39,6 +40,23 @@ def settings_of(config: object) -> str:
 def hashes_of(paths: Sequence[Path]) -> dict[str, str]:
     """The SHA-256 of each file, and of all files of each folder together."""
     return {str(path): _hash(path) for path in paths}
+
+
+def identity_of(name: str, environ: Mapping[str, str] = os.environ) -> str:
+    """What stands for a model or a judge under a name: another text where it may say something else.
+
+    Of a file its SHA-256; of a folder the names, sizes and times of its files, since weights are large; of a server
+    where no address is named the address that the environment names.
+    """
+    kind, _, rest = name.partition(":")
+    path = Path(rest.partition("?")[0] if rest else name)
+    if path.is_file():
+        return f"{name} {_hash(path)}"
+    if rest and path.is_dir():
+        files = sorted((str(file.relative_to(path)), file.stat()) for file in path.rglob("*") if file.is_file())
+        told = repr([(file, stat.st_size, stat.st_mtime_ns) for file, stat in files])
+        return f"{name} {hashlib.sha256(told.encode()).hexdigest()}"
+    return f"{name} {environ.get('OPENAI_BASE_URL', '')}" if kind == "openai" and "@" not in rest else name
 
 
 def versions() -> dict[str, str]:

@@ -59,6 +59,7 @@ def _example(example: Example) -> Mapping[str, Any]:
     found = plain(example.case)
     del found["seconds"]
     if withheld(example.case):
+        found |= dict.fromkeys(("question", "answer", "correction"), "")
         found |= {"opinions": [{**opinion, "said": ""} for opinion in found["opinions"]]}
         found |= {when: {**found[when], "read": ""} for when in ("before", "after") if found[when]}
     return {**found, "outcome": example.outcome, "new_words": example.new_words}

@@ -9,7 +9,7 @@ from aligner.evaluating.evidence import Agreed, Judged, Marked
 from aligner.evaluating.figures import Figure, figures_of
 from aligner.evaluating.formats import count, p_value, points, share
 from aligner.evaluating.shown import visible
-from aligner.evaluating.verdicts import sentences
+from aligner.evaluating.verdicts import sentences, tone
 from aligner.scoring.intervals import Interval
 
 CLOSED_WORLD = "Figures of the closed world: they show that the software works, not what it does to real models."
@@ -77,19 +77,33 @@ def _marked(row: Marked) -> list[str]:
     shares = (share(number / pairs.total) if pairs.total else "" for number in (pairs.before, pairs.after))
     changes = (count(pairs.broken), count(pairs.fixed))
     chances = (p_value(row.p), p_value(row.p_adjusted))
-    return [_name(row.upstream), _name(row.task), *changes, *shares, _interval(row.gain), *chances, count(pairs.total)]
+    return [
+        _name(row.upstream),
+        _name(row.task),
+        *changes,
+        *shares,
+        _interval(row.gain, row.p_adjusted),
+        *chances,
+        count(pairs.total),
+    ]
 
 
 def _judged(row: Judged) -> list[str]:
     names = (_name(name) for name in (row.upstream, row.task, row.quality, row.judge))
     counts = (count(number) for number in (row.losses, row.wins, row.ties))
-    rest = (_interval(row.net), p_value(row.p_adjusted), share(row.flips), share(row.unread), count(row.total))
+    rest = (
+        _interval(row.net, row.p_adjusted),
+        p_value(row.p_adjusted),
+        share(row.flips),
+        share(row.unread),
+        count(row.total),
+    )
     return [*names, *counts, *rest]
 
 
-def _interval(figure: Interval) -> str:
+def _interval(figure: Interval, p: float) -> str:
     shown = f"{points(figure.value)} [{points(figure.low)}, {points(figure.high)}]"
-    return f"**{shown}**" if figure.is_certain else shown
+    return shown if tone(figure, p) == "open" else f"**{shown}**"
 
 
 def _kappa(row: Agreed) -> str:

@@ -37,9 +37,9 @@ def together(rows: Sequence[Row]) -> list[list[Row]]:
     return _by(rows, lambda row: (row.task, row.quality, row.judge) if isinstance(row, Judged) else row.task)
 
 
-def tone(interval: Interval) -> str:
-    """Whether an interval lies above zero, below, or on both sides."""
-    return "open" if not interval.is_certain else "good" if interval.low > 0 else "bad"
+def tone(interval: Interval, p: float = 0.0) -> str:
+    """Whether a difference lies above zero, below, or may be chance: by its interval, and by its adjusted p-value."""
+    return "open" if not interval.is_certain or p >= CERTAIN else "good" if interval.low > 0 else "bad"
 
 
 def _arms(evidence: Evidence, *, timed: bool) -> Iterator[Sentence]:
@@ -54,15 +54,20 @@ def _arms(evidence: Evidence, *, timed: bool) -> Iterator[Sentence]:
             yield Sentence(f"{where} {left}{time}.", "open")
         else:
             told = f"broke {count(row.pairs.broken)} and fixed {count(row.pairs.fixed)}"
-            gained = f"{points(row.gain.value)} points {_ends(row.gain)}"
-            yield Sentence(f"{where} {told}: {gained}; it {left}{time}.", tone(row.gain))
+            gained = f"{points(row.gain.value)} points {_ends(row.gain, row.p_adjusted)}"
+            yield Sentence(f"{where} {told}: {gained}; it {left}{time}.", tone(row.gain, row.p_adjusted))
 
 
 def _judged(rows: Sequence[Judged]) -> Sentence:
     """All qualities of one upstream's answers, as one judge sees them."""
-    told = (f"{_compared(row.quality, [row])}, net rate {points(row.net.value)} % {_ends(row.net)}" for row in rows)
+    told = (
+        f"{_compared(row.quality, [row])}, net rate {points(row.net.value)} % {_ends(row.net, row.p_adjusted)}"
+        for row in rows
+    )
     where = f"{count(rows[0].total)} {rows[0].task} answers of {rows[0].upstream}"
-    return Sentence(f"As {rows[0].judge} sees {where}: {'; '.join(told)}.", _worst(tone(row.net) for row in rows))
+    return Sentence(
+        f"As {rows[0].judge} sees {where}: {'; '.join(told)}.", _worst(tone(row.net, row.p_adjusted) for row in rows)
+    )
 
 
 def _marked_together(rows: Sequence[Marked]) -> Sentence:
@@ -122,9 +127,9 @@ def _times(evidence: Evidence) -> Sentence:
     return Sentence(f"A correction took {medians[0]} to {medians[-1]} (medians).", "open")
 
 
-def _ends(interval: Interval) -> str:
+def _ends(interval: Interval, p: float) -> str:
     ends = f"95 % CI {points(interval.low)} to {points(interval.high)}"
-    return f"({ends})" if interval.is_certain or not interval.value else f"({ends}: this may be chance)"
+    return f"({ends})" if tone(interval, p) != "open" or not interval.value else f"({ends}: this may be chance)"
 
 
 def _by(rows: Iterable[T], key: Callable[[T], Hashable]) -> list[list[T]]:

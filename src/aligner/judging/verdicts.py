@@ -42,14 +42,16 @@ class Reading(NamedTuple):
 def together(forward: Reading, backward: Reading, votes: Votes) -> Verdict:
     """The verdict of both orders, the second of which showed b first.
 
-    `agree`: an answer wins that wins in both. `half`: each order is half a vote. What cannot be read is a tie.
+    `agree`: an answer wins that wins in both. `half`: each order is half a vote, however sure the judge is. What cannot
+    be read is a tie, or half of one.
     """
     first, second = forward.vote, None if backward.vote is None else 1 - backward.vote
     parsed = first is not None and second is not None
     mean = (forward.preference + 1 - backward.preference) / 2
-    survives = votes == "half" or (parsed and first == second != 0.5)
+    halves = sum(0.5 if vote is None else vote for vote in (first, second)) / 2
+    survives = parsed and first == second != 0.5
     return Verdict(
-        preference=mean if survives else 0.5,
+        preference=halves if votes == "half" else mean if survives else 0.5,
         said=f"{forward.said.strip()}\n\nIn the other order: {backward.said.strip()}",
         flipped=parsed and first != second,
         parsed=parsed,
