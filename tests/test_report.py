@@ -31,12 +31,13 @@ from aligner.cli import main
 from aligner.config import ExportConfig, ReportConfig
 from aligner.export import export
 from aligner.report import report
+from aligner.scoring.shares import wilson
 from aligner.serving.database import place_of
 from aligner.serving.logged import Feedback, Logged, Verdict, reduced
 from aligner.serving.shadow.checklist import Counted, checklist
 from aligner.serving.shadow.figures import BINS, SAMPLES, Seen, Tally
 from aligner.serving.shadow.rows import ShadowRows
-from aligner.serving.shadow.sketch import Sketch, wilson
+from aligner.serving.shadow.sketch import Sketch
 from aligner.serving.shadow.word_diff import pieces_of, shown
 from aligner.serving.store import Store
 

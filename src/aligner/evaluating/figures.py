@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from math import sqrt
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -14,9 +13,7 @@ from aligner.evaluating.evidence import Agreed, Edited, Evidence, Judged, Marked
 from aligner.scoring.changes import Changes
 from aligner.scoring.intervals import Interval
 from aligner.scoring.pairs import Pairs
-
-_Z = 1.959964
-"""of the normal distribution, 95 % lie within so many standard deviations"""
+from aligner.scoring.shares import wilson
 
 
 class Figure(NamedTuple):
@@ -163,12 +160,8 @@ def _timed(row: Timed) -> Iterator[Named]:
 
 def _of(name: str, counted: int, total: int) -> Named:
     """A share, with the interval of Wilson (1927)."""
-    if not total:
-        return Named(name, 0.0)
-    rate, unit = counted / total, _Z**2 / total
-    middle = (rate + unit / 2) / (1 + unit)
-    half = sqrt(unit * (rate * (1 - rate) + unit / 4)) / (1 + unit)
-    return Named(name, rate, max(middle - half, 0.0), min(middle + half, 1.0))
+    interval = wilson(counted, total)
+    return Named(name, counted / total, *interval) if interval else Named(name, 0.0)
 
 
 def _judged_of(row: dict[str, Any]) -> Judged:

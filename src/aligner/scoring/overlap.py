@@ -1,7 +1,7 @@
 """Where an answer comes from: how much of it stands, word for word, in other texts."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 WORDS = 6
@@ -82,16 +82,13 @@ def overlap_by_prompt(
     for name, texts in {"upstream": upstream, **others}.items():
         if len(texts) != len(answers):
             raise ValueError(f"{len(answers)} answers, but {len(texts)} of {name}")
-    matches, kept = dict[int, Match](), dict[int, float]()
-    for place, answer in enumerate(answers):
-        if len(answer.split()) < shortest:
-            continue
-        mine = grams(answer, words)
-        kept[place] = shared(mine, grams(upstream[place], words))
+
+    def closest(place: int, mine: frozenset[Gram]) -> Match | None:
         found = [Match(name, place, shared(mine, grams(texts[place], words))) for name, texts in others.items()]
-        if found and (best := max(found, key=lambda match: match.share)).share > 0:
-            matches[place] = best
-    return Overlap(matches, kept, half)
+        best = max(found, key=lambda match: match.share, default=None)
+        return best if best is not None and best.share > 0 else None
+
+    return _overlap(answers, upstream, closest, words=words, half=half, shortest=shortest)
 
 
 def overlap_with_any(
@@ -111,14 +108,33 @@ def overlap_with_any(
         for number, text in enumerate(texts):
             for gram in grams(text, words):
                 holders[gram].append((name, number))
+
+    def closest(_: int, mine: frozenset[Gram]) -> Match | None:
+        counts = Counter(holder for gram in mine for holder in holders.get(gram, ()))
+        if not counts:
+            return None
+        ((name, number), count) = min(counts.items(), key=lambda item: (-item[1], item[0]))
+        return Match(name, number, count / len(mine))
+
+    return _overlap(answers, upstream, closest, words=words, half=half, shortest=shortest)
+
+
+def _overlap(
+    answers: Sequence[str],
+    upstream: Sequence[str],
+    closest: Callable[[int, frozenset[Gram]], Match | None],
+    *,
+    words: int,
+    half: float,
+    shortest: int,
+) -> Overlap:
+    """Each answer that is long enough, with what `closest` finds for its number and its word sequences."""
     matches, kept = dict[int, Match](), dict[int, float]()
     for place, answer in enumerate(answers):
         if len(answer.split()) < shortest:
             continue
         mine = grams(answer, words)
         kept[place] = shared(mine, grams(upstream[place], words))
-        counts = Counter(holder for gram in mine for holder in holders.get(gram, ()))
-        if counts:
-            ((name, number), count) = min(counts.items(), key=lambda item: (-item[1], item[0]))
-            matches[place] = Match(name, number, count / len(mine))
+        if (best := closest(place, mine)) is not None:
+            matches[place] = best
     return Overlap(matches, kept, half)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from aligner.serving.shadow.sketch import wilson
+from aligner.scoring.shares import wilson
 
 State = Literal["pass", "look", "fail"]
 

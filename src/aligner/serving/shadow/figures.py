@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from aligner.scoring.shares import wilson
 from aligner.serving.logged import Feedback, settled
 from aligner.serving.shadow.checklist import Check, Counted, checklist
-from aligner.serving.shadow.sketch import Sketch, wilson
+from aligner.serving.shadow.sketch import Sketch
 from aligner.serving.shadow.word_diff import Piece, shown
 
 SAMPLES = 10
