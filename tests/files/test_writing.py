@@ -141,11 +141,14 @@ def test_full_disk_is_one_clear_error_and_the_earlier_file_stays(tmp_path: Path,
         "import resource, sys\n"
         "from aligner.errors import OutputFileError\n"
         "from aligner.files import write_rows\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        "hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))\n"
         "try:\n"
         "    write_rows(sys.argv[1], ({'text': f'{i:0100}'} for i in range(3000)))\n"
         "except OutputFileError as error:\n"
         "    sys.exit(str(error))\n"
+        "finally:\n"  # what measures coverage writes its own file at the end
+        "    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))\n"
     )
     result = subprocess.run([sys.executable, "-c", code, tmp_path / name], capture_output=True, text=True)
     assert result.stderr == f"{tmp_path / name}: cannot be written: File too large\n"
