@@ -17,16 +17,19 @@ from aligner.config.serving import (
     ReportConfig,
     ServeConfig,
 )
-from aligner.config.training import (
+from aligner.config.stages import (
     CorrectionStage,
-    DemoConfig,
+    Gate,
     IdentityStage,
     Lora,
+    Measuring,
     NewModel,
+    OnPolicyStage,
     Optimisation,
-    TrainConfig,
-    TrainJudgeConfig,
+    PreferenceStage,
+    Rejected,
 )
+from aligner.config.training import DemoConfig, TrainConfig, TrainJudgeConfig
 
 __all__ = [
     "ConvertConfig",
@@ -39,17 +42,22 @@ __all__ = [
     "EvaluatedTask",
     "EvaluatedUpstream",
     "ExportConfig",
+    "Gate",
     "GrantConfig",
     "IdentityStage",
     "ImportConfig",
     "LogLevel",
     "Lora",
+    "Measuring",
     "Mode",
     "NamedAligner",
     "NamedUpstream",
     "NewModel",
     "OnBadRow",
+    "OnPolicyStage",
     "Optimisation",
+    "PreferenceStage",
+    "Rejected",
     "ReportConfig",
     "Role",
     "ServeConfig",

@@ -5,84 +5,16 @@ from pathlib import Path
 from typing import Literal
 
 from aligner.config.kinds import Device, OnBadRow
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewModel:
-    """A small model made from nothing: a Llama with a byte-level BPE vocabulary learnt from the triples."""
-
-    layers: int = 4
-    """number of layers"""
-    width: int = 128
-    """size of a hidden state"""
-    heads: int = 4
-    """attention heads"""
-    inner: int = 352
-    """size inside the feed-forward part"""
-    vocabulary: int = 2048
-    """tokens at the most"""
-    context: int = 512
-    """longest prompt and correction together, in tokens"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Optimisation:
-    """How one stage learns."""
-
-    learning_rate: float = 2e-5
-    """peak learning rate"""
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    """how the learning rate falls after warm-up"""
-    warmup: float = 0.03
-    """share of the steps over which the learning rate rises"""
-    weight_decay: float = 0.0
-    """AdamW's weight decay"""
-    betas: tuple[float, float] = (0.9, 0.95)
-    """AdamW's betas"""
-    clip: float = 1.0
-    """largest gradient norm"""
-    batch: int = 4
-    """rows a step on one device"""
-    accumulate: int = 8
-    """batches whose gradients are added up to one step"""
-    epochs: float = 3.0
-    """passes over the rows"""
-    max_steps: int = 0
-    """at most so many steps; 0 leaves it to the epochs"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IdentityStage(Optimisation):
-    """Stage one: learn to copy (paper, section 3.1: the identity Aligner)."""
-
-    share: float = 0.2
-    """share of the training rows whose answer is copied"""
-    random: int = 0
-    """rows of random tokens to copy before the answers; only a model made from nothing needs them"""
-    until: float = 0.98
-    """stop when this share of held-out answers is copied exactly"""
-    check_every: int = 50
-    """steps between two looks at the held-out answers"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CorrectionStage(Optimisation):
-    """Stage two: learn to correct, on all of the triples."""
-
-    random_share: float = 0.0
-    """rows of random tokens to copy among the triples, as a share of them"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lora:
-    """Low-rank adapters instead of full training; merged when saved."""
-
-    rank: int = 0
-    """rank of the adapters; 0 trains all weights"""
-    alpha: int = 32
-    """scale of the adapters"""
-    dropout: float = 0.0
-    """dropout inside the adapters"""
+from aligner.config.stages import (
+    CorrectionStage,
+    Gate,
+    IdentityStage,
+    Lora,
+    Measuring,
+    NewModel,
+    OnPolicyStage,
+    PreferenceStage,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +44,23 @@ class TrainConfig:
     """rows kept apart to measure copying and correcting"""
     identity: IdentityStage = IdentityStage()
     correction: CorrectionStage = CorrectionStage()
+    preference: PreferenceStage = PreferenceStage()
+    on_policy: OnPolicyStage = OnPolicyStage()
+    measure: Measuring = Measuring()
+    gate: Gate = Gate()
     lora: Lora = Lora()
+    packing: Literal["off", "on"] = "off"
+    """put short rows behind one another in place of padding; they do not see each other"""
+    gradient_checkpointing: Literal["auto", "on", "off"] = "auto"
+    """compute activations twice in place of keeping them; auto is on a GPU alone"""
+    instruction: str = ""
+    """what the Aligner is told to do, for triples that do not say so themselves"""
+    report: tuple[Literal["tensorboard", "trackio"], ...] = ()
+    """where figures go besides metrics.jsonl"""
+    stages: Path | None = None
+    """folder in which finished stages lie by their hash, so that runs that begin alike share them"""
+    plan: bool = False
+    """say what it would take, in steps, tokens, memory and time, and end"""
     device: Device = "auto"
     """where to train"""
     seed: int = 42

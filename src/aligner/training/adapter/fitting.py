@@ -1,4 +1,4 @@
-"""The one place that knows TRL: fit a causal language model to encoded rows, in an order that is given."""
+"""Fit a causal language model to encoded rows, in an order that is given."""
 
 import inspect
 import time
