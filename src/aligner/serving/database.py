@@ -3,6 +3,7 @@
 import os
 import re
 import sqlite3
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,13 +125,27 @@ class _SQLiteConnect:
         try:
             connection.execute("PRAGMA foreign_keys = ON")
             if self.mode == "rw":
-                connection.execute("PRAGMA journal_mode = WAL")
+                _use_wal(connection, self.timeout)
                 connection.execute("PRAGMA synchronous = FULL")  # what is committed outlives a power cut
                 connection.execute("PRAGMA secure_delete = ON")
         except BaseException:
             connection.close()
             raise
         return connection
+
+
+def _use_wal(connection: sqlite3.Connection, timeout: float) -> None:
+    """Switch to write-ahead logging; SQLite does not wait for another connection that switches at the same time."""
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _connection_options(timeout: float) -> Mapping[str, Any]:
