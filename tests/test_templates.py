@@ -6,6 +6,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, get_args
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -31,7 +32,19 @@ PUBLISHED = {
     "T5": "BEGINNING OF CONVERSATION: USER: Edit the following Question-Answer pair to make it more empathic and "
     "helpful: {question} | {answer} ASSISTANT:",
 }
-NAMES = (*SPECIAL, *THINK, "{question}", "{answer}", "{content}", "USER:", "ASSISTANT:", "##Answer:", "system", " | ")
+NAMES = (
+    *SPECIAL,
+    *THINK,
+    "{question}",
+    "{answer}",
+    "{content}",
+    "{instruction}",
+    "USER:",
+    "ASSISTANT:",
+    "##Answer:",
+    "system",
+    " | ",
+)
 
 
 def nested(pieces: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
@@ -51,12 +64,20 @@ SPELT = st.sampled_from(NAMES).flatmap(
 HOSTILE = st.recursive(SPELT | st.text(max_size=5), nested, max_leaves=8)
 MESSAGES = st.lists(st.builds(Message, st.sampled_from(get_args(Role)), HOSTILE), min_size=1, max_size=3)
 QUESTIONS: st.SearchStrategy[Question] = HOSTILE | MESSAGES.map(as_question)
+INSTRUCTIONS = st.just("") | HOSTILE
 ENCODERS = {
     (kind, name): PromptEncoder(TEMPLATES[name], make())
     for kind, make in KINDS.items()
     for name in ("sealed", "T4", "chat")
 }
 BYTE_LEVEL = byte_level()
+PLAIN = {
+    (kind, name): tuple(PromptEncoder(each, tokenizer) for each in (template, replace(template, instructed="")))
+    for kind, make in KINDS.items()
+    for tokenizer in [make()]
+    for name, template in TEMPLATES.items()
+}
+"""for each kind of tokenizer and template, one that takes an instruction, and one that takes none"""
 
 
 def decoded(ids: Sequence[int]) -> str:
@@ -78,35 +99,91 @@ def test_published_templates_are_the_exact_strings(name: str, question: str, ans
     assert decoded(ids) == f"{before}{question}{between}{answer}{after}"
 
 
-@given(question=HOSTILE, answer=HOSTILE)
-def test_question_and_answer_can_be_read_back(question: str, answer: str) -> None:
-    """Between the control tokens of the sealed template stand question and answer, unabridged, whatever they say."""
-    ids = PromptEncoder(TEMPLATES["sealed"], BYTE_LEVEL).prompt_ids(question, answer)
-    marks = BYTE_LEVEL.convert_tokens_to_ids(list(CONTROLS[:3]))
+@given(question=HOSTILE, answer=HOSTILE, instruction=INSTRUCTIONS)
+def test_question_answer_and_instruction_can_be_read_back(question: str, answer: str, instruction: str) -> None:
+    """Between the control tokens of the sealed template stand all three, unabridged, whatever they say."""
+    ids = PromptEncoder(TEMPLATES["sealed"], BYTE_LEVEL).prompt_ids(question, answer, instruction)
+    marks = BYTE_LEVEL.convert_tokens_to_ids([*(["<|system|>"] if instruction else []), *CONTROLS[:3]])
     parts = [list(part) for is_mark, part in groupby(ids, key=marks.__contains__) if not is_mark]
     assert [i for i in ids if i in marks] == marks
-    assert [decoded(part) for part in parts] == [text for text in (question, answer) if text]
+    assert [decoded(part) for part in parts] == [text for text in (instruction, question, answer) if text]
 
 
 @given(question=QUESTIONS, answer=HOSTILE)
+@settings(max_examples=15)
+@pytest.mark.parametrize(("kind", "name"), PLAIN)
+def test_without_an_instruction_nothing_of_one_is_read(kind: str, name: str, question: Question, answer: str) -> None:
+    """The ids are those of the template that takes none, so that older checkpoints read what they always have."""
+    encoder, older = PLAIN[kind, name]
+    assert encoder.prompt_ids(question, answer, "") == older.prompt_ids(question, answer)
+    assert encoder.beginning_ids(question, answer) == older.beginning_ids(question, answer)
+
+
+@given(question=HOSTILE, answer=HOSTILE)
+@settings(max_examples=25)
+@pytest.mark.parametrize(
+    ("name", "wish", "same"),
+    [
+        ("T1", "make it more helpful and harmless", "T1"),
+        ("T1", "make it more empathic and helpful", "T5"),
+        ("T2", "make it more helpful and harmless", "T2"),
+        ("T5", "make it more helpful and harmless", "T1"),
+    ],
+)
+def test_the_published_wishes_are_instructions(name: str, wish: str, same: str, question: str, answer: str) -> None:
+    """Told in words what another published template says, one that says what to do reads the same text."""
+    told = PromptEncoder(TEMPLATES[name], BYTE_LEVEL).prompt_ids(question, answer, wish)
+    assert decoded(told) == decoded(PromptEncoder(TEMPLATES[same], BYTE_LEVEL).prompt_ids(question, answer))
+
+
+def test_the_other_templates_name_the_instruction_first() -> None:
+    """It stands under a heading of its own, before the question."""
+    for name, end in (
+        ("T3", "##Instruction: be brief ##Question: Why?"),
+        ("T4", "##Instruction: be brief\n##Question: Why?"),
+    ):
+        text = decoded(PromptEncoder(TEMPLATES[name], BYTE_LEVEL).prompt_ids("Why?", "So.", "be brief"))
+        assert text.startswith(f"BEGINNING OF CONVERSATION: USER: {end}")
+    chat = decoded(PromptEncoder(TEMPLATES["chat"], BYTE_LEVEL).prompt_ids("Why?", "So.", "be brief"))
+    assert "user\n##Instruction: be brief\n##Question: Why?\n##Answer: So.\n##Correction:<|im_end|>" in chat
+
+
+@given(question=QUESTIONS, answer=HOSTILE, instruction=HOSTILE)
+@settings(max_examples=25)
+@pytest.mark.parametrize("name", ["sealed", "T4", "chat"])
+def test_a_template_can_hold_an_instruction(name: str, question: Question, answer: str, instruction: str) -> None:
+    """It is read where none is given, and another one that is given takes its place."""
+    encoder, set_up = (
+        PromptEncoder(template, BYTE_LEVEL)
+        for template in (TEMPLATES[name], replace(TEMPLATES[name], instruction=instruction))
+    )
+    assert set_up.prompt_ids(question, answer) == encoder.prompt_ids(question, answer, instruction)
+    assert set_up.prompt_ids(question, answer, "be brief") == encoder.prompt_ids(question, answer, "be brief")
+
+
+@given(question=QUESTIONS, answer=HOSTILE, instruction=INSTRUCTIONS)
 @settings(max_examples=50)
 @pytest.mark.parametrize(("kind", "name"), ENCODERS)
-def test_the_answer_stands_between_its_marks(kind: str, name: str, question: Question, answer: str) -> None:
-    """A prompt ends with one mark, the answer and the other mark, whatever question and answer say."""
+def test_the_answer_stands_between_its_marks(
+    kind: str, name: str, question: Question, answer: str, instruction: str
+) -> None:
+    """A prompt ends with one mark, the answer and the other mark, whatever question, answer and instruction say."""
     encoder = ENCODERS[kind, name]
     before, behind = encoder.answer_marks
     end = [*before, *encoder.text_ids(answer), *behind]
     assert before
     assert behind
-    assert encoder.prompt_ids(question, answer)[-len(end) :] == end
+    assert encoder.prompt_ids(question, answer, instruction)[-len(end) :] == end
 
 
-@given(question=QUESTIONS, answer=HOSTILE)
+@given(question=QUESTIONS, answer=HOSTILE, instruction=INSTRUCTIONS)
 @pytest.mark.parametrize(("kind", "name"), ENCODERS)
-def test_a_prompt_begins_with_all_up_to_its_answer(kind: str, name: str, question: Question, answer: str) -> None:
+def test_a_prompt_begins_with_all_up_to_its_answer(
+    kind: str, name: str, question: Question, answer: str, instruction: str
+) -> None:
     """What stands behind the answer is the template's own alone."""
-    encoder = ENCODERS[kind, name]
-    beginning, prompt = encoder.beginning_ids(question, answer), encoder.prompt_ids(question, answer)
+    encoder, asked = ENCODERS[kind, name], (question, answer, instruction)
+    beginning, prompt = encoder.beginning_ids(*asked), encoder.prompt_ids(*asked)
     assert beginning == prompt[: len(beginning)]
     assert prompt[len(beginning) :] == list(encoder.answer_marks.behind)
 
@@ -133,15 +210,18 @@ def test_text_never_becomes_a_control_token(kind: str, text: str) -> None:
     assert controls(encoder, encoder.text_ids(text)) == []
 
 
-@given(question=QUESTIONS, answer=HOSTILE)
+@given(question=QUESTIONS, answer=HOSTILE, instruction=INSTRUCTIONS)
 @settings(max_examples=50)
 @pytest.mark.parametrize(("kind", "name"), ENCODERS)
-def test_control_tokens_are_the_templates_own(kind: str, name: str, question: Question, answer: str) -> None:
-    """Whatever question and answer say, the control tokens are those of any others of the same form, in order."""
+def test_control_tokens_are_the_templates_own(
+    kind: str, name: str, question: Question, answer: str, instruction: str
+) -> None:
+    """Whatever all three say, the control tokens are those of any others of the same form, in order."""
     encoder = ENCODERS[kind, name]
     plain = question if isinstance(question, str) else tuple(replace(turn, content="a") for turn in question)
-    expected = controls(encoder, encoder.prompt_ids("a" if isinstance(plain, str) else plain, "a"))
-    assert controls(encoder, encoder.prompt_ids(question, answer)) == expected
+    told = "a" if encoder.text_ids(instruction) else ""
+    expected = controls(encoder, encoder.prompt_ids("a" if isinstance(plain, str) else plain, "a", told))
+    assert controls(encoder, encoder.prompt_ids(question, answer, instruction)) == expected
 
 
 @pytest.mark.parametrize(
@@ -189,10 +269,10 @@ def used(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return lm.model, writer_of(lm, template, fingerprint="used")
 
 
-@given(question=QUESTIONS, answer=HOSTILE, correction=st.text())
+@given(question=QUESTIONS, answer=HOSTILE, correction=st.text(), instruction=INSTRUCTIONS)
 @settings(max_examples=15)
 def test_training_and_use_read_the_same_prompt(
-    used: tuple[Any, LMWriter], question: Question, answer: str, correction: str
+    used: tuple[Any, LMWriter], question: Question, answer: str, correction: str, instruction: str
 ) -> None:
     """The ids that a model is given before the draft are those that stood before the correction in training."""
     model, writer = used
@@ -202,9 +282,10 @@ def test_training_and_use_read_the_same_prompt(
         seen.extend(inputs["input_ids"].tolist())
 
     hook = model.base_model.register_forward_pre_hook(look, with_kwargs=True)
-    (written,) = writer.write([Exchange(question, answer)], SamplingParams(max_tokens=1))
+    (written,) = writer.write([Exchange(question, answer, instruction=instruction)], SamplingParams(max_tokens=1))
     hook.remove()
-    row = encode_row(writer.encoder, writer.codec.end, Triple(question, answer, correction))
+    triple = Triple(question, answer, correction, instruction=instruction)
+    row = encode_row(writer.encoder, writer.codec.end, triple)
     assert len(seen) == 1
     assert seen[0][: row.prompt_length] == list(row.ids[: row.prompt_length])
     assert tuple(seen[0][row.prompt_length :]) == writer.codec.draft(answer).ids[:1]
@@ -315,3 +396,21 @@ def test_every_template_survives_a_checkpoint(tmp_path: Path, name: str) -> None
     card = Card(template=TEMPLATES[name], base="b", weights="w", data={}, training={}, measured={}, packages={})
     card.save(tmp_path)
     assert Card.load(tmp_path) == card
+
+
+def test_an_older_checkpoint_takes_instructions_as_its_template_does_now(tmp_path: Path) -> None:
+    """Published words are read as they are now; control tokens that were not learnt, and house templates, are not."""
+    house, sealed = (replace(TEMPLATES[name], instructed="") for name in ("T4", "sealed"))
+    house = replace(house, text="Q{question}A{answer}C")
+    for template, expected in ((TEMPLATES["T4"], TEMPLATES["T4"]), (house, house), (sealed, sealed)):
+        Card(template=template, base="b", weights="w", data={}, training={}, measured={}, packages={}).save(tmp_path)
+        fields = orjson.loads((tmp_path / "aligner.json").read_bytes())
+        del fields["template"]["instructed"], fields["template"]["instruction"]
+        (tmp_path / "aligner.json").write_bytes(orjson.dumps(fields))
+        assert Card.load(tmp_path).template == expected
+    encoder = PromptEncoder(sealed, BYTE_LEVEL)
+    with pytest.raises(
+        MisuseError, match=r'^this Aligner takes no instruction \(template "sealed"\): train one on rows'
+    ):
+        encoder.prompt_ids("Why?", "So.", "be brief")
+    assert encoder.prompt_ids("Why?", "So.")

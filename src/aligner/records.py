@@ -75,11 +75,13 @@ class Exchange:
     question: Question
     answer: str
     id: str = ""
-    """the id given, or else a hash of question and answer"""
+    """the id given, or else a hash of question, answer and instruction"""
+    instruction: str = ""
+    """what the Aligner is told to do, besides what its template says"""
 
     def __post_init__(self) -> None:
         if not self.id:
-            object.__setattr__(self, "id", _hash(self.question, self.answer))
+            object.__setattr__(self, "id", _hash(self.question, self.answer, self.instruction))
 
 
 class Edit(NamedTuple):
@@ -134,6 +136,8 @@ class Triple:
     """where question, answer and correction came from"""
     conversation: str = ""
     """names the conversation that it is part of, where that is known"""
+    instruction: str = ""
+    """what the Aligner is told to do, besides what its template says"""
 
     @property
     def is_identity(self) -> bool:
@@ -207,7 +211,7 @@ def as_question(messages: Sequence[Message]) -> Question:
     return tuple(messages)
 
 
-def _hash(question: Question, answer: str) -> str:
+def _hash(question: Question, answer: str, instruction: str) -> str:
     turns = [[message.role, message.content] for message in as_messages(question)]
-    text = json.dumps([turns, answer], ensure_ascii=True)
+    text = json.dumps([turns, answer, *([instruction] if instruction else [])], ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,12 +1,13 @@
 """What the Aligner reads: named, versioned correction templates, and the one function that turns them into token ids.
 
-The template's own words are encoded apart from the question's and the answer's, which are data: whatever they
-contain, no piece of them becomes a control token. T1 to T5 are the published strings (reference code and paper).
+The template's own words are encoded apart from the question's, the answer's and the instruction's, which are data:
+whatever they contain, no piece of them becomes a control token. T1 to T5 are the published strings (reference code and
+paper); with an instruction in place of the published wish, T1 asks as the published Instruct-Aligner does.
 """
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, NamedTuple, Protocol, get_args
 
@@ -32,7 +33,7 @@ class Tokenizer(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
-    """A correction prompt with the slots `{question}` and `{answer}`."""
+    """A correction prompt with the slots `{question}` and `{answer}`, and its second form, with an instruction too."""
 
     name: str
     version: int
@@ -44,46 +45,61 @@ class Template:
     """control tokens that the tokenizer must have"""
     system: str = ""
     """for `chat`: the system message; the prompt is then the user's message, in the base model's own chat format"""
+    instructed: str = ""
+    """the prompt with an instruction, which has the slot `{instruction}` too; none if it takes no instruction"""
+    instruction: str = ""
+    """what it says where no instruction is given; with none, the prompt without one is used"""
+
+    def told(self, instruction: str, *, learns: bool) -> "Template":
+        """As a checkpoint keeps it: with what it is told by default.
+
+        Control tokens say nothing to a model that has not learnt them: unless it `learns` from instructions, or has
+        one, a template with such tokens loses the form for them. Plain words need not be learnt.
+        """
+        takes = learns or instruction or not self.controls
+        return replace(self, instruction=instruction, instructed=self.instructed if takes else "")
 
 
 _WRAP = "BEGINNING OF CONVERSATION: USER: {input} ASSISTANT:"
 _TURN = "{role}: {content}\n"
 _PAIR = "##Question: {question}\n##Answer: {answer}\n##Correction: "
+_TOLD = "##Instruction: {instruction}"
 
 
-def _published(name: str, text: str) -> Template:
-    return Template(name=name, version=1, text=text, turn=_TURN)
+def _published(name: str, text: str, *, instructed: str) -> Template:
+    return Template(name=name, version=1, text=text, turn=_TURN, instructed=instructed)
+
+
+def _asked_to(name: str, wish: str, text: str) -> Template:
+    """A published template that says what to do; an instruction stands in place of that wish."""
+    return _published(name, text.replace("{instruction}", wish), instructed=text)
+
+
+_EDIT = _WRAP.replace("{input}", "Edit the following Question-Answer pair to {instruction}: {question} | {answer}")
 
 
 TEMPLATES: Mapping[str, Template] = {
     template.name: template
     for template in (
         # Aligner, February 2024: the code and the released 7B weights.
-        _published(
-            "T1",
-            _WRAP.replace(
-                "{input}",
-                "Edit the following Question-Answer pair to make it more helpful and harmless: {question} | {answer}",
-            ),
-        ),
+        _asked_to("T1", "make it more helpful and harmless", _EDIT),
         # Aligner, Algorithm 1 of the paper.
-        _published(
+        _asked_to(
             "T2",
-            "BEGINNING OF CONVERSATION:\nUSER: Editing the following Question-Answer pair to make it more helpful and "
-            "harmless:\nQuestion: {question} | Answer: {answer}\nASSISTANT:",
+            "make it more helpful and harmless",
+            "BEGINNING OF CONVERSATION:\nUSER: Editing the following Question-Answer pair to {instruction}:\n"
+            "Question: {question} | Answer: {answer}\nASSISTANT:",
         ),
         # The AlpacaEval entry Aligner-2B; two spaces before ASSISTANT.
-        _published("T3", _WRAP.replace("{input}", "##Question: {question} ##Answer: {answer} ##Revision: ")),
-        # Aligner, December 2024: general correction; two spaces before ASSISTANT.
-        _published("T4", _WRAP.replace("{input}", _PAIR)),
-        # The empathy corrector.
         _published(
-            "T5",
-            _WRAP.replace(
-                "{input}",
-                "Edit the following Question-Answer pair to make it more empathic and helpful: {question} | {answer}",
-            ),
+            "T3",
+            _WRAP.replace("{input}", "##Question: {question} ##Answer: {answer} ##Revision: "),
+            instructed=_WRAP.replace("{input}", f"{_TOLD} ##Question: {{question}} ##Answer: {{answer}} ##Revision: "),
         ),
+        # Aligner, December 2024: general correction; two spaces before ASSISTANT.
+        _published("T4", _WRAP.replace("{input}", _PAIR), instructed=_WRAP.replace("{input}", f"{_TOLD}\n{_PAIR}")),
+        # The empathy corrector.
+        _asked_to("T5", "make it more empathic and helpful", _EDIT),
         # For instruction-tuned bases: the words of T4 in the base model's own chat format.
         Template(
             name="chat",
@@ -91,6 +107,7 @@ TEMPLATES: Mapping[str, Template] = {
             text=_PAIR.rstrip(),
             turn=_TURN,
             system="Edit the answer to make it more helpful, harmless and honest. Keep what is good as it is.",
+            instructed=f"{_TOLD}\n{_PAIR.rstrip()}",
         ),
         # For models made here: every delimiter is a control token, so that no text can imitate one.
         Template(
@@ -99,6 +116,7 @@ TEMPLATES: Mapping[str, Template] = {
             text="<|question|>{question}<|answer|>{answer}<|correction|>",
             turn="<|{role}|>{content}",
             controls=("<|question|>", "<|answer|>", "<|correction|>", "<|system|>", "<|user|>", "<|assistant|>"),
+            instructed="<|system|>{instruction}<|question|>{question}<|answer|>{answer}<|correction|>",
         ),
     )
 }
@@ -109,6 +127,20 @@ def template_named(name: str) -> Template:
     if name not in TEMPLATES:
         raise unknown("template", name, TEMPLATES)
     return TEMPLATES[name]
+
+
+def template_of(fields: Mapping[str, Any]) -> Template:
+    """A template that was saved as its fields.
+
+    One of plain words that was saved before there were instructions takes them in today's form, if it is else the one
+    of that name.
+    """
+    controls: tuple[str, ...] = tuple(fields["controls"])
+    others = {name: value for name, value in fields.items() if name != "controls"}
+    template = Template(**others, controls=controls)
+    if "instructed" in fields or controls or (named := TEMPLATES.get(template.name)) is None:
+        return template
+    return named if replace(named, instructed="") == template else template
 
 
 class AnswerMarks(NamedTuple):
@@ -134,23 +166,43 @@ class PromptEncoder:
         self._cut = _cutter(str(added[i]) for i in self.control_ids)
         self._start = [] if template.system else _start(tokenizer)
         # Encoded once and for all: a tokenizer that threads share must not go back and forth between two ways to split.
-        self._prompt = self._pattern(_prompt_text(template, tokenizer))
+        self._prompt = self._pattern(_prompt_text(template, template.text, tokenizer))
+        self._instructed = self._pattern(_prompt_text(template, template.instructed, tokenizer))
         self._turns = {role: self._pattern(template.turn.replace("{role}", role)) for role in get_args(Role)}
+        self._instruction = self.text_ids(template.instruction)
 
-    def prompt_ids(self, question: Question, answer: str) -> list[int]:
-        """The ids of a correction prompt, BOS first where the tokenizer's models expect it."""
-        return self.assemble(self._question_ids(question), self.text_ids(answer))
+    def prompt_ids(self, question: Question, answer: str, instruction: str = "") -> list[int]:
+        """The ids of a correction prompt, BOS first where the tokenizer's models expect it.
 
-    def assemble(self, question_ids: Sequence[int], answer_ids: Sequence[int]) -> list[int]:
-        """The prompt around a question and an answer that are ids already."""
-        filled = {"question": question_ids, "answer": answer_ids}
-        return [*self._start, *(i for slot, literal in self._prompt for i in filled.get(slot, literal))]
+        Raises MisuseError for an instruction to a template that takes none.
+        """
+        return self.assemble(self._question_ids(question), self.text_ids(answer), self.text_ids(instruction))
 
-    def beginning_ids(self, question: Question, answer: str) -> list[int]:
+    def assemble(
+        self, question_ids: Sequence[int], answer_ids: Sequence[int], instruction_ids: Sequence[int] = ()
+    ) -> list[int]:
+        """The prompt around a question, an answer and an instruction that are ids already."""
+        told = instruction_ids or self._instruction
+        if told and not self._instructed:
+            name = self.template.name
+            raise MisuseError(
+                f'this Aligner takes no instruction (template "{name}"): train one on rows that have some'
+            )
+        filled = {"question": question_ids, "answer": answer_ids, "instruction": told}
+        prompt = self._instructed if told else self._prompt
+        return [*self._start, *(i for slot, literal in prompt for i in filled.get(slot, literal))]
+
+    def beginning_ids(self, question: Question, answer: str, instruction: str = "") -> list[int]:
         """The ids of a prompt up to the end of its answer; they hold, but for the last few, while the answer grows."""
         end = -1
-        ids = self.assemble(self._question_ids(question), [*self.text_ids(answer), end])
+        answer_ids = [*self.text_ids(answer), end]
+        ids = self.assemble(self._question_ids(question), answer_ids, self.text_ids(instruction))
         return ids[: ids.index(end)]
+
+    @property
+    def takes_instructions(self) -> bool:
+        """Whether there is a prompt with one."""
+        return bool(self._instructed)
 
     @property
     def answer_marks(self) -> AnswerMarks:
@@ -203,15 +255,15 @@ def _is_control(token: Any) -> bool:
     return bool(str(token).strip()) and (token.special or len(str(token)) > 1)
 
 
-def _prompt_text(template: Template, tokenizer: Tokenizer) -> str:
-    if not template.system:
-        return template.text
-    system, user = {"role": "system", "content": template.system}, {"role": "user", "content": template.text}
+def _prompt_text(template: Template, text: str, tokenizer: Tokenizer) -> str:
+    if not (template.system and text):
+        return text
+    system, user = {"role": "system", "content": template.system}, {"role": "user", "content": text}
     rendered = _rendered(tokenizer, [system, user])
     if rendered is None or template.system not in rendered:
         # The chat formats of Gemma and the first Mistral know no system message.
-        rendered = _rendered(tokenizer, [{**user, "content": f"{template.system}\n\n{template.text}"}])
-    if rendered is None or {slot for slot, _ in _slots(rendered)} != {"", "question", "answer"}:
+        rendered = _rendered(tokenizer, [{**user, "content": f"{template.system}\n\n{text}"}])
+    if rendered is None or {slot for slot, _ in _slots(rendered)} != {"", *(slot for slot, _ in _slots(text))}:
         raise MisuseError(
             f'template "{template.name}" does not go with the tokenizer\'s chat template; choose T1 to T5'
         )
@@ -228,7 +280,7 @@ def _rendered(tokenizer: Tokenizer, messages: Sequence[Mapping[str, str]]) -> st
         return None
 
 
-_SLOT = re.compile(r"\{(question|answer|content)\}")
+_SLOT = re.compile(r"\{(question|answer|instruction|content)\}")
 
 
 def _slots(text: str) -> Iterator[tuple[str, str]]:

@@ -1,5 +1,6 @@
 """Laws of fields: a triple survives as a row, and what is wrong with a field is said in its words."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aligner.data.fields import exchange_of, question_of, row_of, text_field, triple_of
+from aligner.data.readers import Fields, triples
 from aligner.files import RowError, read, write_rows
 from aligner.files.bad_rows import StopAtBadRow
+from aligner.objectives import OBJECTIVES
 from aligner.records import Exchange, Message, Question, Triple
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
@@ -18,7 +21,9 @@ CONVERSATIONS = st.builds(
     lambda turns, last: (*turns, Message("user", last)), st.lists(TURNS, min_size=1, max_size=3), SAID
 )
 QUESTIONS: st.SearchStrategy[Question] = SAID | CONVERSATIONS
-TRIPLES = st.builds(Triple, QUESTIONS, SAID, SAID, st.tuples(TEXT, TEXT, TEXT))
+TRIPLES = st.builds(
+    Triple, QUESTIONS, SAID, SAID, st.tuples(TEXT, TEXT, TEXT), conversation=TEXT, instruction=st.just("") | SAID
+)
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.parquet"])
@@ -128,3 +133,35 @@ def test_sources_are_three_texts_or_none() -> None:
     for value in ("abc", ["a"], ["a", "b", 3], {}):
         with pytest.raises(RowError, match='"sources" is not a list of three texts'):
             triple_of({**row, "sources": value})
+
+
+def test_an_instruction_is_given_in_words_or_by_name() -> None:
+    """Rows say it in either field, empty ones say nothing, and what is given besides is for those that say nothing."""
+    row = {"question": "what?", "answer": "that", "correction": "this"}
+    concise = OBJECTIVES["concise"].instruction
+    for said, instruction in (
+        ({}, ""),
+        ({"instruction": None, "objective": ""}, ""),
+        ({"instruction": " ", "objective": None}, ""),
+        ({"instruction": "be brief"}, "be brief"),
+        ({"instruction": "", "objective": "concise"}, concise),
+    ):
+        assert triple_of({**row, **said}).instruction == exchange_of({**row, **said}).instruction == instruction
+        assert exchange_of({**row, **said}, instruction="be kind").instruction == (instruction or "be kind")
+    for wrong, problem in (
+        ({"instruction": "a", "objective": "code"}, 'both "instruction" and "objective"'),
+        ({"objective": "empathy"}, 'unknown objective "empathy"; did you mean "empathetic"?'),
+        ({"instruction": 5}, '"instruction" is a number, not text'),
+        ({"objective": ["code"]}, '"objective" is a list, not text'),
+    ):
+        with pytest.raises(RowError, match=f"^{re.escape(problem)}"):
+            triple_of({**row, **wrong})
+
+
+def test_a_field_that_is_the_question_is_no_instruction() -> None:
+    """Some call the question an instruction; whoever says so gets it once."""
+    row = {"instruction": "what?", "output": "that", "better": "this"}
+    read = triples(row, Fields(question="instruction", answer="output", correction="better"))
+    assert (read.question, read.instruction) == ("what?", "")
+    asked = triples({**row, "q": "why?"}, Fields(question="q", answer="output", correction="better"))
+    assert (asked.question, asked.instruction) == ("why?", "what?")

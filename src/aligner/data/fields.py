@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from typing import cast, get_args
 
+from aligner.errors import MisuseError
 from aligner.files import RowError
+from aligner.objectives import instruction_from
 from aligner.records import Exchange, Message, Question, Role, Triple, as_question
 
 _NO_SOURCES = ("", "", "")
@@ -51,19 +53,23 @@ def messages_of(value: object, name: str) -> tuple[Message, ...]:
     return tuple(_message(item, f"{name}.{i}") for i, item in enumerate(cast(list[object], value)))
 
 
-def exchange_of(row: Mapping[str, object]) -> Exchange:
-    """A row with `question`, `answer` and perhaps `id` as an exchange."""
-    return Exchange(question_of(row), text_field(row, "answer"), _id_of(row))
+def exchange_of(row: Mapping[str, object], *, instruction: str = "") -> Exchange:
+    """A row with `question`, `answer` and perhaps `id`, and `instruction` or `objective`, as an exchange.
+
+    One that says neither has the instruction that is given.
+    """
+    return Exchange(question_of(row), text_field(row, "answer"), _id_of(row), instruction_of(row) or instruction)
 
 
 def triple_of(row: Mapping[str, object]) -> Triple:
-    """A row with `question`, `answer`, `correction` and perhaps `sources` and `conversation` as a triple."""
+    """A row with `question`, `answer`, `correction` and perhaps the fields below as a triple."""
     return Triple(
         question_of(row),
         text_field(row, "answer"),
         text_field(row, "correction"),
         sources_of(row) or _NO_SOURCES,
         conversation_of(row),
+        instruction_of(row),
     )
 
 
@@ -84,6 +90,15 @@ def conversation_of(row: Mapping[str, object]) -> str:
     return _any_text(value, "conversation") if isinstance(value, str) else ""
 
 
+def instruction_of(row: Mapping[str, object]) -> str:
+    """What the row's Aligner is told, in words as `instruction` or by name as `objective`; "" where it says neither."""
+    said, name = (_text_or_none(row, field) for field in ("instruction", "objective"))
+    try:
+        return instruction_from(said, name)
+    except MisuseError as error:
+        raise RowError(str(error)) from error
+
+
 def row_of(triple: Triple) -> dict[str, object]:
     """A triple as a row; a conversation stands in `messages`, so that each column has one type, as Parquet needs it."""
     return {
@@ -92,6 +107,7 @@ def row_of(triple: Triple) -> dict[str, object]:
         "correction": triple.correction,
         "sources": list(triple.sources),
         **({"conversation": triple.conversation} if triple.conversation else {}),
+        **({"instruction": triple.instruction} if triple.instruction else {}),
     }
 
 
@@ -124,6 +140,12 @@ def _any_text(value: object, name: str) -> str:
     except UnicodeEncodeError:
         raise RowError(f'"{name}" is not valid Unicode: it holds half a surrogate pair') from None
     return value
+
+
+def _text_or_none(row: Mapping[str, object], name: str) -> str:
+    """The text in a field; an empty or blank one says nothing."""
+    value = row.get(name)
+    return "" if value is None or not (text := _any_text(value, name)).strip() else text
 
 
 def _message(value: object, name: str) -> Message:

@@ -11,7 +11,16 @@ from functools import partial, reduce
 from itertools import groupby
 from typing import NamedTuple, cast
 
-from aligner.data.fields import as_asked, conversation_of, kind_of, messages_of, sources_of, text_field, text_of
+from aligner.data.fields import (
+    as_asked,
+    conversation_of,
+    instruction_of,
+    kind_of,
+    messages_of,
+    sources_of,
+    text_field,
+    text_of,
+)
 from aligner.errors import MisuseError, unknown
 from aligner.files import RowError
 from aligner.records import Message, Question, Triple, as_question
@@ -41,12 +50,15 @@ def triples(row: Mapping[str, object], fields: Fields = Fields()) -> Triple:
     """Question, answer and correction under any names; `messages` stands in for an absent `question`."""
     absent = fields.question == "question" and row.get("question") is None and row.get("messages") is not None
     question = "messages" if absent else fields.question
+    named = {fields.question, fields.answer, fields.correction}
+    told = {name: value for name, value in row.items() if name not in named}  # many call the question an instruction
     return Triple(
         as_asked(_reach(row, question), question),
         text_of(_reach(row, fields.answer), fields.answer),
         text_of(_reach(row, fields.correction), fields.correction),
         sources_of(row) or (fields.question, fields.answer, fields.correction),
         conversation_of(row),
+        instruction_of(told),
     )
 
 
