@@ -40,11 +40,18 @@ class Scripted(LMWriter):
     """A writer that finds nothing to change."""
 
     def request(
-        self, prompt: list[int], exchange: Exchange, sampling: SamplingParams, *, doubt: bool = False
+        self,
+        prompt: list[int],
+        exchange: Exchange,
+        sampling: SamplingParams,
+        *,
+        doubt: bool = False,
+        gate: float | None = None,
     ) -> Request:
         """What to decode: the answer's own tokens get the bonus."""
         whole = (*self.codec.encode(exchange.answer), self.codec.end)
-        return replace(super().request(prompt, exchange, sampling, doubt=doubt), adjust=partial(scripted, whole))
+        plain = super().request(prompt, exchange, sampling, doubt=doubt, gate=gate)
+        return replace(plain, adjust=partial(scripted, whole))
 
 
 class Timed:

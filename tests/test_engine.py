@@ -102,7 +102,7 @@ def connected(path: Path) -> Iterator[Line]:
         line = Line(client)
         ready = line.hear()
         assert ready is not None
-        assert ready.keys() == {"op", "fingerprint", "context"}
+        assert ready.keys() == {"op", "fingerprint", "context", "takes_instructions", "threshold"}
         assert ready["op"] == "ready"
         yield line
 

@@ -31,6 +31,7 @@ from aligner.export import export
 from aligner.files import bad_rows_named, read
 from aligner.records import Message, Triple
 from aligner.serving.database import place_of
+from aligner.serving.engine import Engine, EngineOptions
 from aligner.serving.exporting.lessons import Lessons, Wanted, preference, triple
 from aligner.serving.logged import Feedback, Logged, Verdict, reduced
 from aligner.serving.store import Store
@@ -177,6 +178,8 @@ def test_no_guard_is_passed_over_over_http(tmp_path: Path) -> None:
                 "reviewers=ann&reviewers=bob": [ROW.correction] * 2,
                 "reviewers=ann&reviewers=bob&votes=2&kind=triples&since=1": [ROW.correction],
                 "reviewers=ann,mallory": ["Buy!", "Buy!"],
+                "told=true&votes=2": [ROW.correction],
+                "told=perhaps": None,
                 "reviewer=ann": None,
                 "most-per-reviewer=1": None,
                 "kind=log&votes=2": None,
@@ -190,6 +193,21 @@ def test_no_guard_is_passed_over_over_http(tmp_path: Path) -> None:
                     assert (query, found) == (query, expected)
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("unjudged", [False, True])
+def test_what_an_aligner_was_told_is_learnt_only_on_request(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], unjudged: bool
+) -> None:
+    """The fingerprint says so, and it alone: a name may hold a plus sign, too."""
+    engine = Engine(EngineOptions(aligner="echo:", instruction="be brief"))
+    names = (engine.told(), engine.told("be kind"), "a+b:0123456789abcdef", "+0123abcd:0123456789abcdef")
+    rows = [replace(row(number), aligner=f"x{name}") for number, name in enumerate(names)]
+    words = [] if unjudged else [said(one, "accept") for one in rows]
+    database = logged(str(tmp_path / "log.db"), rows, words)
+    assert len(exported(database, tmp_path / "few.jsonl", unjudged=unjudged)) == 2
+    assert "2 left out (2 whose Aligner was told something, which --told takes in)" in capsys.readouterr().err
+    assert len(exported(database, tmp_path / "all.jsonl", unjudged=unjudged, told=True)) == 4
 
 
 def test_what_nobody_judged_is_taken_only_on_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -387,7 +387,6 @@ def test_a_request_chooses_its_mode_where_the_operator_allows_it(rules: str) -> 
     [
         ({"upstream": "localhost:8000"}, "https://host/v1"),
         ({"upstream": "http://user:secret@host/v1"}, "keys come from the environment"),
-        ({"mode": "gate"}, "--gate"),
         ({"gate": 0.5}, "mode gate"),
         ({"mode": "gate", "gate": 1.5}, "probability"),
         ({"profile": "safety", "allow": ("off",)}, "uncorrected"),

@@ -9,15 +9,16 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-from aligner.config import CorrectConfig, Device
-from aligner.correcting.guards import GUARDS, Guard
+from aligner.config import CorrectConfig, Device, GateChoice
+from aligner.correcting.guards import GUARDS, Guard, sure_from
 from aligner.correcting.show import show_correction
-from aligner.correcting.writers import Writer, load_writer
+from aligner.correcting.writers import HasGate, Writer, gate_of, load_writer
 from aligner.data.fields import exchange_of
 from aligner.errors import MisuseError
-from aligner.files import Row, bad_rows_named, open_rows, read
+from aligner.files import Row, RowError, bad_rows_named, open_rows, read
 from aligner.files.output import label
 from aligner.jobs import progress
+from aligner.objectives import instruction_from
 from aligner.records import ChatModel, Completion, Correction, Exchange, Message, Question, SamplingParams, as_question
 from aligner.scoring.edits import edits_between
 
@@ -35,15 +36,33 @@ class Aligner:
     guards: tuple[Guard, ...] = GUARDS
 
     @classmethod
-    def from_pretrained(cls, name: str = "demo", *, device: Device = "auto") -> "Aligner":
-        """The Aligner of a checkpoint folder or hub id; also `demo`, `openai:MODEL@URL`, `echo:`, `rules:FILE`."""
-        return cls(load_writer(name, device))
+    def from_pretrained(cls, name: str = "demo", *, device: Device = "auto", gate: GateChoice = "off") -> "Aligner":
+        """The Aligner of a checkpoint folder or hub id; also `demo`, `openai:MODEL@URL`, `echo:`, `rules:FILE`.
+
+        With a gate, an answer that probably needs no change is left alone after one pass: `auto` is the checkpoint's
+        own threshold, a number another one. Raises MisuseError where a checkpoint has none.
+        """
+        writer = load_writer(name, device)
+        threshold = gate_of(writer, name, gate)
+        if threshold is None:
+            return cls(writer)
+        return cls(writer.gated(threshold) if isinstance(writer, HasGate) else writer, (sure_from(threshold), *GUARDS))
 
     def correct(
-        self, question: Question, answer: str, *, sampling: SamplingParams = _GREEDY, doubt: bool = False
+        self,
+        question: Question,
+        answer: str,
+        *,
+        instruction: str = "",
+        sampling: SamplingParams = _GREEDY,
+        doubt: bool = False,
     ) -> Correction:
-        """The correction of one answer; `doubt` asks how much each token of the answer is doubted."""
-        return next(self.correct_many([Exchange(question, answer)], sampling=sampling, doubt=doubt))
+        """The correction of one answer, as the instruction wants it.
+
+        `doubt` asks how much each token of the answer is doubted.
+        """
+        exchange = Exchange(question, answer, instruction=instruction)
+        return next(self.correct_many([exchange], sampling=sampling, doubt=doubt))
 
     def correct_many(
         self,
@@ -59,15 +78,17 @@ class Aligner:
             yield from map(self.judge, window, written)
 
     def stream(
-        self, question: Question, answer: str, *, sampling: SamplingParams = _GREEDY
+        self, question: Question, answer: str, *, instruction: str = "", sampling: SamplingParams = _GREEDY
     ) -> Generator[str, None, Correction]:
         """The correction piece by piece as it is decoded; returns the whole, in which a guard may keep the answer."""
-        exchange = Exchange(question, answer)
+        exchange = Exchange(question, answer, instruction=instruction)
         return self.judge(exchange, (yield from self.writer.stream(exchange, sampling)))
 
-    async def acorrect(self, question: Question, answer: str, *, sampling: SamplingParams = _GREEDY) -> Correction:
+    async def acorrect(
+        self, question: Question, answer: str, *, instruction: str = "", sampling: SamplingParams = _GREEDY
+    ) -> Correction:
         """`correct`, in a thread."""
-        return await asyncio.to_thread(self.correct, question, answer, sampling=sampling)
+        return await asyncio.to_thread(self.correct, question, answer, instruction=instruction, sampling=sampling)
 
     def judge(self, exchange: Exchange, written: Completion) -> Correction:
         """What was written becomes the correction, unless a guard has a reason to keep the answer."""
@@ -88,12 +109,14 @@ class Aligner:
 class AlignedModel:
     """An upstream with any number of Aligners stacked on it, which is a model itself.
 
-    An answer that the upstream did not finish, or that has no text, is passed on as it is.
+    An answer that the upstream did not finish, or that has no text, is passed on as it is. Every Aligner is told the
+    instruction, where there is one.
     """
 
-    def __init__(self, upstream: ChatModel, *aligners: Aligner) -> None:
+    def __init__(self, upstream: ChatModel, *aligners: Aligner, instruction: str = "") -> None:
         self.upstream = upstream
         self.aligners = aligners
+        self.instruction = instruction
 
     async def complete(
         self, messages: Sequence[Message], sampling: SamplingParams = _GREEDY, *, prediction: str | None = None
@@ -104,7 +127,7 @@ class AlignedModel:
             return answer
         text = answer.text
         for aligner in self.aligners:
-            text = (await aligner.acorrect(as_question(messages), text)).text
+            text = (await aligner.acorrect(as_question(messages), text, instruction=self.instruction)).text
         return Completion(text, answer.finish_reason, answer.usage)
 
     async def stream(
@@ -116,13 +139,14 @@ class AlignedModel:
 
 def correct_answers(config: CorrectConfig) -> None:
     """aligner correct: correct a file of answers, or a single one."""
+    instruction = instruction_from(config.instruction, config.objective)
     if config.answers is not None and config.question is None and config.answer is None:
         correct_file(config)
     elif config.answers is None and config.question is not None and config.answer is not None:
         if config.out is not None:
             raise MisuseError("--out is for a file of answers; a single correction is shown")
-        aligner = Aligner.from_pretrained(config.aligner, device=config.device)
-        show_correction(aligner.correct(config.question, config.answer))
+        aligner = Aligner.from_pretrained(config.aligner, device=config.device, gate=config.gate)
+        show_correction(aligner.correct(config.question, config.answer, instruction=instruction))
     else:
         raise MisuseError("name a file of answers, or both --question and --answer")
 
@@ -134,9 +158,13 @@ def correct_file(config: CorrectConfig) -> None:
     if config.batch < 1:
         raise MisuseError(f"--batch must be at least 1, not {config.batch}")
     bad_rows = bad_rows_named(config.on_bad_row, config.out)
-    rows = read(config.answers, exchange_of, bad_rows=bad_rows)
-    aligner = Aligner.from_pretrained(config.aligner, device=config.device)
+    instruction = instruction_from(config.instruction, config.objective)
+    rows = read(config.answers, lambda row: _asked(row, instruction, aligner.writer), bad_rows=bad_rows)
+    aligner = Aligner.from_pretrained(config.aligner, device=config.device, gate=config.gate)
+    if instruction and not aligner.writer.takes_instructions:
+        raise MisuseError(f"{config.aligner} takes no instruction: train an Aligner on rows that have some")
     run = {"answers": str(config.answers), "aligner": aligner.writer.fingerprint, "batch": config.batch}
+    run |= {"instruction": instruction} if instruction else {}
     counts = Counter[str]()
     with open_rows(config.out, run) as writer, progress("correct", done=writer.done, unit="answers") as tick:
         first = 0
@@ -147,11 +175,22 @@ def correct_file(config: CorrectConfig) -> None:
                 results = [_result(row, correction) for (row, _), correction in zip(window, corrections, strict=True)]
                 writer.append(results[new:])
                 counts.update(map(_outcome, results))
+                own = sum(exchange.instruction != instruction for _, exchange in window)
+                counts.update({"told by an instruction of their own": own} if own else {})
                 tick(len(window) - new)
             first += len(window)
         writer.finish()
     bad_rows.finish()
     print(_summary(config.out, counts, bad_rows.reasons), file=sys.stderr)
+
+
+def _asked(row: Mapping[str, object], instruction: str, writer: Writer) -> Exchange:
+    """The exchange in a row, which is told the instruction unless it has one of its own; raises RowError."""
+    exchange = exchange_of(row, instruction=instruction)
+    if exchange.instruction and not writer.takes_instructions:
+        cure = "leave the column out, or take an Aligner that was trained on rows with instructions"
+        raise RowError(f'"instruction" or "objective" tells the Aligner something, and this one takes none: {cure}')
+    return exchange
 
 
 def _result(row: Row, correction: Correction) -> dict[str, object]:

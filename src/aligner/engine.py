@@ -21,8 +21,9 @@ import orjson
 from aligner.config import Device
 from aligner.correct import Aligner
 from aligner.correcting.guards import sure_from
-from aligner.correcting.messages import fields_of, order_of, question_of, text_of
+from aligner.correcting.messages import fields_of, instruction_of, order_of, question_of, text_of
 from aligner.correcting.work import BackEnd, Order, Work, start_back_end
+from aligner.correcting.writers import HasGate
 from aligner.errors import AlignerError, MisuseError
 from aligner.records import Completion, Correction
 from aligner.serving.engine_process import LONGEST_LINE, Cause
@@ -145,7 +146,9 @@ class _Talk:
         self._works: dict[str, Work] = {}
         writer = desk.aligner.writer
         self._context: int | None = getattr(writer, "context", None)
-        send({"op": "ready", "fingerprint": writer.fingerprint, "context": self._context})
+        threshold = writer.threshold if isinstance(writer, HasGate) else None
+        ready = {"op": "ready", "fingerprint": writer.fingerprint, "context": self._context}
+        send({**ready, "threshold": threshold, "takes_instructions": writer.takes_instructions})
 
     def take(self, message: object) -> None:
         """Do what a message asks for; raises ValueError for one that belongs to no work."""
@@ -166,7 +169,8 @@ class _Talk:
     def _open(self, name: str, fields: Mapping[str, object]) -> None:
         if name in self._works:
             raise ValueError("opened twice")
-        self._works[name] = work = Work(question_of(fields.get("question")), _Posted(self, name, self._loop))
+        question, instruction = question_of(fields.get("question")), instruction_of(fields)
+        self._works[name] = work = Work(question, _Posted(self, name, self._loop), instruction)
         self._desk.back_end.open(work)
 
     def _append(self, name: str, fields: Mapping[str, object]) -> None:
@@ -177,7 +181,7 @@ class _Talk:
     def _finish(self, name: str, fields: Mapping[str, object]) -> None:
         if (work := self._works.get(name)) is None or work.order is not None:
             raise ValueError("finished twice, or before it was opened")
-        order = _within_reason(order_of(work.question, fields), self._desk.aligner)
+        order = _within_reason(order_of(work.question, fields, work.instruction), self._desk.aligner)
         if self._desk.is_full:
             self._cancel(name, fields)
             self._fail(name, "queue_full", "as many answers are waiting for their correction as may wait")

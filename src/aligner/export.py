@@ -42,6 +42,7 @@ def wanted_of(config: ExportConfig) -> Wanted:
         reviewers=config.reviewers,
         votes=config.votes,
         most_per_reviewer=config.most_per_reviewer,
+        told=config.told,
     )
 
 

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from aligner.config import ServeConfig
 from aligner.errors import MissingExtraError, MisuseError
+from aligner.objectives import instruction_from
 from aligner.serving.log import CorrectionLog, LogOptions, open_log
 
 try:
@@ -111,15 +112,17 @@ def check(config: ServeConfig, environ: Mapping[str, str] = os.environ) -> None:
         _check_url(f"the upstream {each.name}", each.url)
         if each.key_env and not environ.get(each.key_env):
             raise MisuseError(f"the upstream {each.name} takes its key from {each.key_env}, which is not set")
+    for told in (config, *config.aligners):
+        instruction_from(told.instruction, told.objective)
     modes = {config.mode, *config.allow}
-    if "gate" in modes and config.gate is None:
-        raise MisuseError("mode gate needs --gate, the confidence from which an answer is kept")
     if config.gate is not None and "gate" not in modes:
         raise MisuseError("--gate is for mode gate, which is neither the mode nor allowed")
     if config.gate is not None and not 0 <= config.gate <= 1:
         raise MisuseError(f"--gate is a probability, not {config.gate}")
     if config.profile == "safety" and modes & {"off", "shadow"} and len(modes) > 1:
         raise MisuseError("profile safety with a mode that sends answers uncorrected: a request could choose it")
+    if config.profile == "safety" and config.allow_instructions != "no":
+        raise MisuseError("profile safety with --allow-instructions: a request could tell the Aligner to leave answers")
     if not _is_loopback(config.host) and not environ.get("ALIGNER_API_KEY") and config.keys is None:
         raise MisuseError(
             f"{config.host} is not loopback: set ALIGNER_API_KEY, or --keys, which clients then have to send"
@@ -179,6 +182,7 @@ async def opened(
             relays=config.others == "relay",
             named=named,
             by_name=config.by_name,
+            tells=config.allow_instructions,
             pages=_pages(config, admission, named) if config.pages == "on" else (),
             reports=Reports(admission, log, place_of(config.log) if config.log else None),
             log=log,

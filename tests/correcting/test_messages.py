@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aligner.correcting.messages import fields_of, order_of, question_of, text_of
+from aligner.correcting.messages import fields_of, instruction_of, order_of, question_of, text_of
 from aligner.records import Correction, Exchange, Message, Role, SamplingParams
 from aligner.serving.wire import object_of
 
@@ -47,13 +47,14 @@ def test_what_is_no_question_is_refused(value: object) -> None:
     most=st.none() | st.integers(1, 10**6),
     gate=st.none() | st.floats(0, 1),
     doubt=st.booleans(),
+    told=st.text(),
 )
 def test_an_order_is_what_was_sent(
-    answer: str, stop: list[str], most: int | None, gate: float | None, doubt: bool
+    answer: str, stop: list[str], most: int | None, gate: float | None, doubt: bool, told: str
 ) -> None:
     """Every field of it counts."""
-    order = order_of("q", {"answer": answer, "stop": stop, "max_tokens": most, "gate": gate, "doubt": doubt})
-    assert order.exchange == Exchange("q", answer)
+    order = order_of("q", {"answer": answer, "stop": stop, "max_tokens": most, "gate": gate, "doubt": doubt}, told)
+    assert order.exchange == Exchange("q", answer, instruction=told)
     assert order.sampling == SamplingParams(max_tokens=most, stop=tuple(stop))
     assert (order.gate, order.doubt) == (gate, doubt)
 
@@ -75,6 +76,14 @@ def test_an_order_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
     assert order_of("q", ORDER).exchange.answer == "a"
     with pytest.raises(ValueError, match=f'"{next(iter(wrong))}" is no '):
         order_of("q", ORDER | wrong)
+
+
+def test_an_instruction_is_a_text_or_none() -> None:
+    """Nothing says nothing."""
+    assert instruction_of({"instruction": "be brief"}) == "be brief"
+    assert instruction_of({}) == instruction_of({"instruction": None}) == ""
+    with pytest.raises(ValueError, match='"instruction" is no text'):
+        instruction_of({"instruction": 5})
 
 
 def test_what_is_no_object_has_no_fields() -> None:

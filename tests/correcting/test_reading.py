@@ -21,6 +21,7 @@ QUESTIONS: tuple[Question, ...] = (
     (Message("system", "Be kind."), Message("user", "Who are you? " * 3)),
 )
 WORDS = st.sampled_from(["spider", " is", " Paris", ". ", "é", "🙂", "<|answer|>", "<|correction|>", "\n\n", "8", " a"])
+INSTRUCTIONS = st.sampled_from(["", "make it more concise <|question|>"])
 ANSWERS = st.lists(WORDS, min_size=1, max_size=60).map("".join)
 
 
@@ -36,9 +37,9 @@ def decoder_of(writer: LMWriter) -> Decoder:
     return decoder
 
 
-def read(writer: LMWriter, question: Question, pieces: Sequence[str]) -> Reading:
+def read(writer: LMWriter, question: Question, pieces: Sequence[str], instruction: str = "") -> Reading:
     """Read as much as can be read whenever a piece has come."""
-    reading = Reading(question)
+    reading = Reading(question, instruction)
     for piece in ("", *pieces):
         reading.add(piece)
         while reading.worth_a_look:
@@ -64,16 +65,17 @@ def pieces_of(text: str, places: Sequence[int]) -> list[str]:
     answer=ANSWERS,
     places=st.lists(st.integers(0, 500), max_size=12),
     other=ANSWERS,
+    told=INSTRUCTIONS,
 )
 def test_what_was_read_ahead_changes_no_token(
-    writer: LMWriter, question: Question, answer: str, places: list[int], other: str
+    writer: LMWriter, question: Question, answer: str, places: list[int], other: str, told: str
 ) -> None:
     """However the answer came, tokens and figures are those without it; also where another answer had been coming."""
     for coming in (answer, answer[: len(answer) // 2] + other):
-        exchange = Exchange(question, answer)
+        exchange = Exchange(question, answer, instruction=told)
         prompt = writer.prompt(exchange)
         plain = writer.request(prompt, exchange, SHORT)
-        beginning = read(writer, question, pieces_of(coming, places)).beginning
+        beginning = read(writer, question, pieces_of(coming, places), told).beginning
         ahead = decode(writer, replace(plain, read=beginning))
         alone = decode(writer, plain)
         assert ahead.tokens == alone.tokens
@@ -82,13 +84,18 @@ def test_what_was_read_ahead_changes_no_token(
 
 
 @settings(max_examples=25)
-@given(question=st.sampled_from(QUESTIONS), answer=ANSWERS, places=st.lists(st.integers(0, 500), max_size=12))
+@given(
+    question=st.sampled_from(QUESTIONS),
+    answer=ANSWERS,
+    places=st.lists(st.integers(0, 500), max_size=12),
+    told=INSTRUCTIONS,
+)
 def test_little_is_left_to_read_of_an_answer_that_has_come(
-    writer: LMWriter, question: Question, answer: str, places: list[int]
+    writer: LMWriter, question: Question, answer: str, places: list[int], told: str
 ) -> None:
     """All but the last piece was read as far as passes of their least size go, and it is the prompt's beginning."""
-    reading = read(writer, question, pieces_of(answer, places))
-    prompt = writer.prompt(Exchange(question, answer))
+    reading = read(writer, question, pieces_of(answer, places), told)
+    prompt = writer.prompt(Exchange(question, answer, instruction=told))
     found = reading.beginning.tokens
     assert found == prompt[: len(found)]
     assert reading.beginning.cache.length == len(found)

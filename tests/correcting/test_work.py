@@ -20,6 +20,7 @@ class Words:
 
     before: Callable[[str], object]
     fingerprint: str = "words"
+    takes_instructions = False
 
     def write(
         self, exchanges: Sequence[Exchange], sampling: SamplingParams, *, batch: int = 64, doubt: bool = False

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Self
 
-from aligner.correcting.lm_writer import LMWriter, StepText
+from aligner.correcting.lm_writer import LMWriter, StepText, passed
 from aligner.correcting.reading import Reading
 from aligner.correcting.work import Work, why
 from aligner.decoding.decoder import Beginning, Decoder, Request, Step
@@ -38,7 +38,7 @@ class Batcher:
     def open(self, work: Work) -> None:
         """Its question can be read."""
         with self._changed:
-            self._readings[work] = Reading(work.question)
+            self._readings[work] = Reading(work.question, work.instruction)
             self._line_up(work)
 
     def append(self, work: Work, text: str) -> None:
@@ -151,13 +151,14 @@ class Batcher:
         if not self._writer.room(prompt, order.sampling):
             work.end(Completion("", "context", Usage(len(prompt))))
             return None
-        request = self._writer.request(prompt, order.exchange, order.sampling, doubt=order.doubt)
+        asked = order.exchange, order.sampling
+        request = self._writer.request(prompt, *asked, doubt=order.doubt, gate=order.gate)
         ends = request.stops
 
         def stops(token: int) -> bool:
             return work.cancelled or (ends is not None and ends(token))
 
-        request = replace(request, stops=stops, gate=order.gate, read=beginning)
+        request = replace(request, stops=stops, read=beginning)
         return _Row(self._writer, work, request, told=told)
 
     def _read_ahead(self) -> None:
@@ -205,13 +206,11 @@ class _Row:
         self.work.look(self._reading)
         if self.work.cancelled:
             return
-        end, gate = step.end, self.request.gate
-        kept = end is not None and gate is not None and end.confidence is not None and end.confidence >= gate
-        if not kept:
+        if not passed(self.request, step):
             self._give(self._text.add(step))
-        if end is not None:
+        if step.end is not None:
             order = self._order
-            self.work.end(self._writer.completion(self.request.prompt, order.exchange, end, order.sampling))
+            self.work.end(self._writer.completion(self.request.prompt, order.exchange, step.end, order.sampling))
 
     def _give(self, piece: str) -> None:
         known = self._again[: len(piece)]

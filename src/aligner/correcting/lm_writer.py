@@ -1,8 +1,12 @@
 """A causal language model of ours as the writer of corrections."""
 
 import hashlib
+import logging
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Self
 
 from aligner.config import Device
 from aligner.correcting.work import BackEnd
@@ -10,12 +14,15 @@ from aligner.decoding.decoder import Decoded, Request, Step
 from aligner.decoding.drafts import Codec, Decode, codec_of
 from aligner.decoding.sampling import sampler_of
 from aligner.decoding.start import StartDecoder, start_decoder
+from aligner.errors import CheckpointError
 from aligner.models.generating import CONTEXT_WHERE_NONE_IS_NAMED, context_of
 from aligner.models.hf import CausalLM, load_causal_lm, local_folder
 from aligner.models.pieces import StopCutter, TokenText
 from aligner.records import Completion, Exchange, SamplingParams, Usage
+from aligner.scoring.platt import Platt
 from aligner.templates import PromptEncoder, Template
 from aligner.training.card import Card
+from aligner.training.gate import FittedGate
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +35,31 @@ class LMWriter:
     fingerprint: str
     context: int
     """tokens of prompt and correction together"""
+    calibration: FittedGate | None = field(default=None, repr=False)
+    """what its confidences mean; without it, they are those of the decoder"""
+    gate: float | None = None
+    """confidence from which an answer is read and no correction of it is written"""
+    damage: str = field(default="", repr=False)
+    """what is wrong with the gate of its checkpoint, and the cure"""
+
+    @property
+    def takes_instructions(self) -> bool:
+        """Whether its template has a form for them."""
+        return self.encoder.takes_instructions
+
+    @property
+    def threshold(self) -> float | None:
+        """The gate that the checkpoint itself has."""
+        return self.calibration and self.calibration.threshold
+
+    def gated(self, gate: float) -> Self:
+        """The same with a gate; it writes something else, and so has another fingerprint.
+
+        Raises CheckpointError where the curve is lost that the number is meant for.
+        """
+        if self.damage:
+            raise CheckpointError(self.damage)
+        return replace(self, gate=gate, fingerprint=f"{self.fingerprint}:gate {self._raw(gate)}")
 
     def write(
         self, exchanges: Sequence[Exchange], sampling: SamplingParams, *, batch: int = 64, doubt: bool = False
@@ -39,7 +71,7 @@ class LMWriter:
         fits = sorted(
             (i for i in range(len(prompts)) if self.room(prompts[i], sampling)), key=lambda i: -len(prompts[i])
         )
-        requests = (self.request(prompts[i], exchanges[i], sampling, doubt=doubt) for i in fits)
+        requests = (self.request(prompts[i], exchanges[i], sampling, doubt=doubt, gate=self.gate) for i in fits)
         for step in self.start(batch).decode(requests):
             if step.end is not None:
                 i = fits[step.number]
@@ -47,13 +79,13 @@ class LMWriter:
         return completions
 
     def stream(self, exchange: Exchange, sampling: SamplingParams) -> Generator[str, None, Completion]:
-        """Piece by piece, as passes give them; never half a letter."""
+        """Piece by piece, as passes give them; never half a letter. An answer that passes the gate is one piece."""
         prompt = self.prompt(exchange)
         if not self.room(prompt, sampling):
             return Completion("", "context", Usage(len(prompt)))
-        text = StepText(self.codec, sampling.stop)
-        for step in self.start(1).decode([self.request(prompt, exchange, sampling)]):
-            if piece := text.add(step):
+        text, request = StepText(self.codec, sampling.stop), self.request(prompt, exchange, sampling, gate=self.gate)
+        for step in self.start(1).decode([request]):
+            if piece := exchange.answer if passed(request, step) else text.add(step):
                 yield piece
             if step.end is not None:
                 return self.completion(prompt, exchange, step.end, sampling)
@@ -67,9 +99,15 @@ class LMWriter:
         return Batcher(self, rows, broken)
 
     def request(
-        self, prompt: list[int], exchange: Exchange, sampling: SamplingParams, *, doubt: bool = False
+        self,
+        prompt: list[int],
+        exchange: Exchange,
+        sampling: SamplingParams,
+        *,
+        doubt: bool = False,
+        gate: float | None = None,
     ) -> Request:
-        """What to decode; there has to be room."""
+        """What to decode, until an answer passes the gate, if there is one; there has to be room."""
         return Request(
             prompt=prompt,
             limit=self.room(prompt, sampling),
@@ -78,7 +116,11 @@ class LMWriter:
             sampler=sampler_of(sampling),
             stops=self._stops(sampling) if sampling.stop else None,
             doubt=doubt,
+            gate=None if gate is None else self._raw(gate),
         )
+
+    def _raw(self, gate: float) -> float:
+        return gate if self.calibration is None else _raw_of(self.calibration.curve, gate)
 
     def _stops(self, sampling: SamplingParams) -> Callable[[int], bool]:
         """A function that is told the tokens of one text, and whether a stop string has been met."""
@@ -92,7 +134,7 @@ class LMWriter:
 
     def prompt(self, exchange: Exchange) -> list[int]:
         """The ids that the model reads."""
-        return self.encoder.prompt_ids(exchange.question, exchange.answer)
+        return self.encoder.prompt_ids(exchange.question, exchange.answer, exchange.instruction)
 
     def room(self, prompt: Sequence[int], sampling: SamplingParams) -> int:
         """How many new tokens there may be."""
@@ -114,10 +156,27 @@ class LMWriter:
             text + cutter.rest(),
             "stop" if ended or cutter.stopped else "length",
             usage,
-            decoded.confidence,
+            self._calibrated(decoded.confidence),
             decoded.doubt and decoded.doubt[: len(ids)],
             spans_of(ids, exchange.answer, self.codec.decode) if decoded.doubt else None,
         )
+
+    def _calibrated(self, confidence: float | None) -> float | None:
+        if confidence is None or self.calibration is None:
+            return confidence
+        return self.calibration.curve.probability(confidence)
+
+
+def passed(request: Request, step: Step) -> bool:
+    """Whether the request ended with this step because its draft passed the gate; its tokens are then no text."""
+    sure, gate = step.end and step.end.confidence, request.gate
+    return sure is not None and gate is not None and sure >= gate
+
+
+# Asked for every answer, and mostly the same.
+@lru_cache(maxsize=256)
+def _raw_of(curve: Platt, probability: float) -> float:
+    return curve.raw(probability)
 
 
 def spans_of(ids: Sequence[int], text: str, decode: Decode) -> tuple[tuple[int, int], ...] | None:
@@ -153,8 +212,22 @@ class StepText:
 
 
 def load_checkpoint(name: str, device: Device) -> LMWriter:
-    """The writer of a checkpoint folder or hub id; raises CheckpointError where there is no Aligner in it."""
+    """The writer of a checkpoint folder or hub id; raises CheckpointError where there is no Aligner in it.
+
+    A gate that cannot be used is told, and left out: who asks for one is refused (`damage`).
+    """
     folder = local_folder(name)
+    writer, gate = ungated(folder, device), Card.load(folder).gate
+    try:
+        return replace(writer, calibration=FittedGate.read(gate) if gate else None)
+    except ValueError as error:
+        damage = f"{folder}: {error}; `aligner calibrate` makes another"
+        logging.getLogger("aligner").warning("%s; until then its confidences are raw", damage)
+        return replace(writer, damage=damage)
+
+
+def ungated(folder: Path, device: Device) -> LMWriter:
+    """The writer of a checkpoint folder without its gate, which is not even looked at; raises CheckpointError."""
     card = Card.load(folder)
     made = hashlib.sha256(repr((card.weights, card.template)).encode()).hexdigest()[:16]
     return writer_of(load_causal_lm(folder, device), card.template, fingerprint=f"{folder.name}:{made}")

@@ -26,7 +26,12 @@ def question_of(value: object) -> Question:
     return tuple(Message(cast("Role", turn["role"]), text_of(turn, "content")) for turn in turns)
 
 
-def order_of(question: Question, fields: Mapping[str, object]) -> Order:
+def instruction_of(fields: Mapping[str, object]) -> str:
+    """What the Aligner is told, "" where nothing is said; raises ValueError for what is no text."""
+    return "" if fields.get("instruction") is None else text_of(fields, "instruction")
+
+
+def order_of(question: Question, fields: Mapping[str, object], instruction: str = "") -> Order:
     """What a finish asks for; raises ValueError where that makes no sense."""
     stop, most, gate = (fields.get(name) for name in ("stop", "max_tokens", "gate"))
     stops = cast("list[object]", stop) if isinstance(stop, list) else [stop or ""]
@@ -37,7 +42,7 @@ def order_of(question: Question, fields: Mapping[str, object]) -> Order:
     if gate is not None and not isinstance(gate, int | float):
         raise ValueError('"gate" is no number')
     return Order(
-        exchange=Exchange(question, text_of(fields, "answer")),
+        exchange=Exchange(question, text_of(fields, "answer"), instruction=instruction),
         sampling=SamplingParams(max_tokens=most, stop=tuple(text for text in map(str, stops) if text)),
         gate=gate,
         doubt=fields.get("doubt") is True,

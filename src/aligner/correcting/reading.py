@@ -15,11 +15,12 @@ _HELD_BACK = 8
 class Reading:
     """How far the prompt of one growing answer was read."""
 
-    def __init__(self, question: Question) -> None:
+    def __init__(self, question: Question, instruction: str = "") -> None:
         self.beginning = Beginning()
         self.due = False
         """whether it stands in line for a pass"""
         self._question = question
+        self._instruction = instruction
         self._parts: list[str] = []
         self._new = 0
         """characters since the last look"""
@@ -43,7 +44,7 @@ class Reading:
 
     def read(self, answer: str, decoder: Decoder, encoder: PromptEncoder, *, context: int) -> None:
         """Read on in one pass, where there is enough and it fits."""
-        prompt = encoder.beginning_ids(self._question, answer)[:-_HELD_BACK]
+        prompt = encoder.beginning_ids(self._question, answer, self._instruction)[:-_HELD_BACK]
         known = self.beginning.cut(prompt)
         if len(prompt) - known >= LEAST and len(prompt) < context:
             decoder.read(self.beginning, prompt[: known + _MOST])

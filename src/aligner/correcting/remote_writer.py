@@ -44,6 +44,11 @@ class RemoteWriter:
     predicts: bool = False
     """whether the server takes the answer as a `prediction`; many refuse one"""
 
+    @property
+    def takes_instructions(self) -> bool:
+        """Whether its template has a form for them."""
+        return self.encoder.takes_instructions
+
     def write(
         self, exchanges: Sequence[Exchange], sampling: SamplingParams, *, batch: int = 64, doubt: bool = False
     ) -> list[Completion]:
@@ -96,7 +101,7 @@ class RemoteWriter:
                     yield part
 
     def _prompt(self, exchange: Exchange) -> list[int]:
-        return self.encoder.prompt_ids(exchange.question, exchange.answer)
+        return self.encoder.prompt_ids(exchange.question, exchange.answer, exchange.instruction)
 
     def _room(self, prompt: Sequence[int], sampling: SamplingParams) -> int:
         room = self.context - len(prompt)

@@ -12,7 +12,7 @@ from queue import SimpleQueue
 from typing import Protocol, runtime_checkable
 
 from aligner.correcting.writers import Writer
-from aligner.errors import ModelError
+from aligner.errors import MisuseError, ModelError
 from aligner.records import Completion, Exchange, Question, SamplingParams
 from aligner.serving.engine_process import Cause
 
@@ -26,7 +26,7 @@ class Order:
     exchange: Exchange
     sampling: SamplingParams
     gate: float | None = None
-    """a confidence from which the answer is kept"""
+    """a probability that no change is needed, from which the answer is kept"""
     doubt: bool = False
 
 
@@ -49,8 +49,9 @@ class Listener(Protocol):
 class Work:
     """One correction, from its question to its end; whoever does it tells the listener through it."""
 
-    def __init__(self, question: Question, listener: Listener) -> None:
+    def __init__(self, question: Question, listener: Listener, instruction: str = "") -> None:
         self.question = question
+        self.instruction = instruction
         self.order: Order | None = None
         """none before the whole answer is known"""
         self.cancelled = False
@@ -187,6 +188,8 @@ def why(error: Exception) -> tuple[Cause, str]:
         cause: Cause = "timeout" if isinstance(error.__cause__, TimeoutError) else "engine_down"
         # A server may repeat what it was asked in the body of a refusal.
         return cause, _ANSWERED.sub(r"\1", str(error))
+    if isinstance(error, MisuseError):
+        return "engine_down", str(error)
     if isinstance(error, MemoryError) or "out of memory" in str(error) or "can't allocate memory" in str(error):
         return "out_of_memory", "the memory does not suffice for this correction"
     # The texts of other errors may quote their data.

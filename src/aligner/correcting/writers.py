@@ -6,10 +6,10 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self, runtime_checkable
 
-from aligner.config import Device
-from aligner.errors import unknown
+from aligner.config import Device, GateChoice
+from aligner.errors import CheckpointError, MisuseError, unknown
 from aligner.models.pieces import StopCutter
 from aligner.models.rules import Rules, read_rules
 from aligner.records import Completion, Exchange, SamplingParams
@@ -21,6 +21,11 @@ class Writer(Protocol):
     @property
     def fingerprint(self) -> str:
         """Two writers with the same fingerprint write the same."""
+        ...
+
+    @property
+    def takes_instructions(self) -> bool:
+        """Whether it can be told what a correction is for; an exchange with an instruction is MisuseError if not."""
         ...
 
     def write(
@@ -38,26 +43,49 @@ class Writer(Protocol):
         ...
 
 
+@runtime_checkable
+class HasGate(Protocol):
+    """A writer that can leave an answer alone once it has read it."""
+
+    @property
+    def threshold(self) -> float | None:
+        """The gate that its checkpoint has: a probability that no change is needed."""
+        ...
+
+    @property
+    def damage(self) -> str:
+        """What is wrong with that gate, and the cure; "" where nothing is."""
+        ...
+
+    def gated(self, gate: float) -> Self:
+        """The same writer, which writes nothing where it is that sure."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class RulesWriter:
     """Rewrites answers by regular expressions; without rules it is the perfect copy."""
 
     rules: Rules
     fingerprint: str
+    takes_instructions = False
 
     def write(
         self, exchanges: Sequence[Exchange], sampling: SamplingParams, *, batch: int = 64, doubt: bool = False
     ) -> list[Completion]:
         """The answers, rewritten."""
-        return [Completion(self._rewritten(exchange.answer, sampling)) for exchange in exchanges]
+        return [Completion(self._rewritten(exchange, sampling)) for exchange in exchanges]
 
     def stream(self, exchange: Exchange, sampling: SamplingParams) -> Generator[str, None, Completion]:
         """The answer, rewritten, in one piece."""
-        completion = Completion(self._rewritten(exchange.answer, sampling))
+        completion = Completion(self._rewritten(exchange, sampling))
         yield completion.text
         return completion
 
-    def _rewritten(self, answer: str, sampling: SamplingParams) -> str:
+    def _rewritten(self, exchange: Exchange, sampling: SamplingParams) -> str:
+        if exchange.instruction:
+            raise MisuseError("rules take no instruction: use an Aligner that was trained on rows that have some")
+        answer = exchange.answer
         text = self.rules.rewrite(answer)
         if text == answer:
             return answer
@@ -97,6 +125,22 @@ def load_writer(name: str, device: Device) -> Writer:
     from aligner.correcting.lm_writer import load_checkpoint
 
     return load_checkpoint(str(shipped("aligner")) if name == "demo" else name, device)
+
+
+def gate_of(writer: Writer, name: str, gate: GateChoice) -> float | None:
+    """The probability from which an answer is left alone; raises MisuseError where `auto` finds none."""
+    if gate == "off":
+        return None
+    if gate != "auto":
+        if not 0 <= gate <= 1:
+            raise MisuseError(f"a gate is a probability, off or auto, and not {gate}")
+        return gate
+    if isinstance(writer, HasGate) and writer.damage:
+        raise CheckpointError(writer.damage)
+    threshold = writer.threshold if isinstance(writer, HasGate) else None
+    if threshold is None:
+        raise MisuseError(f"{name}: has no gate of its own; name a probability, or fit one by `aligner calibrate`")
+    return threshold
 
 
 def shipped(name: str) -> Path:

@@ -29,7 +29,7 @@ from aligner.serving.wire import (
 )
 
 _FORWARDED = ("model", "messages", "temperature", "max_tokens")
-_CHOICES = ("upstream", "aligner", "mode", "conversation")
+_CHOICES = ("upstream", "aligner", "mode", "conversation", "instruction", "objective")
 _STAGES = ("queue", "read", "verify", "edit")
 _NONE: Json = {}
 
@@ -42,6 +42,8 @@ class Wanted(NamedTuple):
     aligner: str | None = None
     mode: str | None = None
     conversation: str | None = None
+    instruction: str | None = None
+    objective: str | None = None
 
 
 class Events(Client):
@@ -143,7 +145,7 @@ class Asking(Proxy):
     async def _finished(
         self, asked: Asked, outcome: Outcome, work: Work | None, pieces: asyncio.Queue[str | None]
     ) -> None:
-        work = work or self.engine.open(outcome.question or "")
+        work = work or self.engine.open(outcome.question or "", asked.instruction)
         try:
             await self._finish(asked, outcome, work, pieces.put_nowait)
         finally:

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple, cast
 from urllib.parse import quote, unquote_to_bytes
@@ -11,13 +11,13 @@ from urllib.parse import quote, unquote_to_bytes
 import orjson
 from starlette.routing import Route as Path
 
-from aligner.config import Mode
+from aligner.config import Mode, Telling
 from aligner.serving.admission import Admission
 from aligner.serving.aliases import Models, resolve
 from aligner.serving.asking import Events, read_ask
 from aligner.serving.client import JSON, Client, Incoming, Receive, while_connected
 from aligner.serving.endpoint import Endpoint, Handler, Scope, body_of, headers_of, new_id, told_of
-from aligner.serving.engine import EngineFailure
+from aligner.serving.engine import EngineFailure, Work
 from aligner.serving.journal import rows_of
 from aligner.serving.keys import caller_of, require
 from aligner.serving.lines import tell
@@ -29,6 +29,7 @@ from aligner.serving.proxy import PATHS, Proxy, question_of
 from aligner.serving.reports import Reports
 from aligner.serving.review.handlers import Review
 from aligner.serving.served import Served
+from aligner.serving.telling import instruction_in
 from aligner.serving.traces import Traces
 from aligner.serving.upstream import Headers
 from aligner.serving.wire import Asked, Route, WireError, read_object, read_request, renamed, split_reasoning
@@ -63,6 +64,8 @@ class Door:
     named: Named
     by_name: bool
     """whether a request may choose an upstream and an Aligner"""
+    tells: Telling
+    """what a request may tell its Aligner"""
     pages: Sequence[Path]
     """routes of the pages, where there are any"""
     reports: Reports
@@ -119,7 +122,9 @@ class Door:
         """/v1/chat/completions and /v1/completions: ask the upstream, and correct its answer."""
         headers, started = headers_of(scope), time.perf_counter()
         asked, mode = self._chosen(headers, read_request(route, await body_of(scope, receive, self.largest_body)))
-        pair, served = self._pair(asked), Served(new_id(), mode, asked, started)
+        pair = self._pair(asked)
+        asked = replace(asked, instruction=self._told(asked.aligner, headers, pair))
+        served = Served(new_id(), mode, asked, started)
         taken = _Taken(pair, served, headers, caller_of(scope).owner)
         await self._serve(taken, pair.modes[mode], receive, client)
 
@@ -132,7 +137,7 @@ class Door:
             raise WireError(400, f'"mode" is none of {", ".join(pair.asks)}', "wrong_value", param="mode")
         headers = [(name, value) for name, value in headers_of(scope) if name in _OF_WHO_ASKS]
         headers += [("content-type", "application/json"), ("x-aligner-conversation", wanted.conversation or "")]
-        asked = wanted.asked
+        asked = replace(wanted.asked, instruction=self._told(wanted._asdict(), headers, pair))
         if "model" not in asked.payload:
             asked = renamed(asked, (await pair.models.names(headers))[0])
         served = Served(new_id(), mode, asked, started)
@@ -183,7 +188,8 @@ class Door:
         if not isinstance(answer, str):
             raise WireError(400, '"answer" is no text', "wrong_type", param="answer")
         question = question_of(given["question"] if "question" in given else given.get("messages"))
-        await while_connected(self._correct(client, question, answer, doubt=given.get("doubt") is True), receive)
+        work = self.proxy.engine.open(question, self._told(given, headers_of(scope), self.named.default))
+        await while_connected(self._correct(client, work, answer, doubt=given.get("doubt") is True), receive)
 
     async def figures(self, _: Scope, __: Receive, client: Client) -> None:
         """/metrics: figures for Prometheus."""
@@ -210,8 +216,7 @@ class Door:
         """Whatever else is asked for."""
         raise WireError(404, f"there is no {scope['path']}", "not_found")
 
-    async def _correct(self, client: Client, question: Any, answer: str, *, doubt: bool) -> None:
-        work = self.proxy.engine.open(question)
+    async def _correct(self, client: Client, work: Work, answer: str, *, doubt: bool) -> None:
         found: dict[str, Any] = {}
         thought, answer = split_reasoning(answer)
         try:
@@ -239,7 +244,7 @@ class Door:
         tell(self.lines, served, outcome)
         if self.log is None:
             return
-        upstream, aligner = pair.proxy.upstream.url, pair.proxy.engine.fingerprint
+        upstream, aligner = pair.proxy.upstream.url, pair.proxy.engine.told(served.asked.instruction)
         for row in rows_of(served, headers, owner=owner, upstream=upstream, aligner=aligner, outcome=outcome):
             self.log.put(row)
 
@@ -250,6 +255,12 @@ class Door:
         if wanted != self.mode and wanted not in self.allow:
             raise WireError(400, "a request may not choose that mode here", "mode_not_allowed", param="aligner.mode")
         return resolved, cast("Mode", wanted)
+
+    def _told(self, fields: Mapping[str, object], headers: Headers, pair: Pair) -> str:
+        """What a request tells its Aligner, if the operator allows it; "" where that is what it is told anyway."""
+        engine = pair.proxy.engine
+        told = instruction_in(fields, headers, self.tells, takes=engine.takes_instructions)
+        return "" if told == engine.options.instruction else told
 
     def _pair(self, asked: Asked) -> Pair:
         """The upstream and the Aligner that our own field names, if the operator allows it; raises WireError, 400."""

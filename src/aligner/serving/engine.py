@@ -5,15 +5,16 @@ import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
-from aligner.errors import AlignerError
+from aligner.errors import AlignerError, MisuseError
 from aligner.records import Edit, Question, Usage
 from aligner.serving.engine_process import Answers, Cause, Connection, EngineFailure, EngineOptions, start
 
-__all__ = ["Cause", "Engine", "EngineFailure", "EngineOptions", "Finished", "Work"]
+__all__ = ["Cause", "Engine", "EngineFailure", "EngineOptions", "Finished", "Gate", "Work"]
 
 _HEALTHY = 60.0
 """seconds alive after which an engine that ends is started again without a longer pause"""
@@ -41,6 +42,10 @@ class Finished:
     """`queue`; `read`, the prompt, but for what was read ahead; `verify`, the answer as a draft; `edit`, the rest"""
 
 
+Gate = float | Literal["own"]
+"""A probability from which an answer is kept, or that of the checkpoint."""
+
+
 class Engine:
     """An Aligner in a process of its own, for as long as `async with Engine(options) as engine:` lasts.
 
@@ -50,10 +55,12 @@ class Engine:
 
     def __init__(self, options: EngineOptions) -> None:
         self.options = options
-        self.fingerprint = ""
-        """two engines with the same fingerprint write the same"""
+        self._bare = ""
         self.context: int | None = None
         """tokens of prompt and correction together, where there is a limit"""
+        self.takes_instructions = True
+        self.threshold: float | None = None
+        """the gate that the Aligner itself has, if any: a probability that no change is needed"""
         self.waiting = 0
         """whole answers whose corrections have not come to their ends"""
         self.connection: Connection | None = None
@@ -84,14 +91,28 @@ class Engine:
         """Whether there is a process that is ready."""
         return self.connection is not None
 
-    def open(self, question: Question) -> "Work":
-        """Say that an answer to this question is being written."""
-        return Work(self, question)
+    @property
+    def fingerprint(self) -> str:
+        """Two engines with the same fingerprint write the same."""
+        return self.told()
+
+    def told(self, instruction: str = "") -> str:
+        """The fingerprint of what it writes where it is told this, if not the usual."""
+        return _told(self._bare, instruction or self.options.instruction)
+
+    def open(self, question: Question, instruction: str = "") -> "Work":
+        """Say that an answer to this question is being written, and what the Aligner is told, if not the usual."""
+        return Work(self, question, instruction or self.options.instruction)
 
     async def _start(self) -> None:
         self._newest = await start(self.options, self.socket)
+        if self.options.instruction and not self._newest.takes_instructions:
+            await self._newest.end()
+            raise MisuseError(f"{self.options.aligner} takes no instruction: train an Aligner on rows that have some")
         self.connection = self._newest
-        self.fingerprint, self.context = self._newest.fingerprint, self._newest.context
+        self._bare = self._newest.fingerprint
+        self.context, self.threshold = self._newest.context, self._newest.threshold
+        self.takes_instructions = self._newest.takes_instructions
 
     async def _keep(self) -> None:
         """Whenever the engine has ended, start it again."""
@@ -123,10 +144,11 @@ class _Opened(NamedTuple):
 class Work:
     """One correction, from its question to its end; whoever lets go of it before that cancels it."""
 
-    def __init__(self, engine: Engine, question: Question) -> None:
+    def __init__(self, engine: Engine, question: Question, instruction: str = "") -> None:
         self._opened: _Opened | None = None
         self._engine = engine
         self._question = question
+        self._instruction = instruction
         self._loop = asyncio.get_running_loop()
         self._untold: list[str] = []
         self._tells = self._finished = self._ended = False
@@ -156,14 +178,15 @@ class Work:
         answer: str,
         *,
         stop: Sequence[str] = (),
-        gate: float | None = None,
+        gate: Gate | None = None,
         doubt: bool = False,
         max_tokens: int | None = None,
     ) -> AsyncGenerator[str | Finished, None]:
         """The pieces of the correction of the whole answer as they are decoded, and last what became of it.
 
-        With a `gate`, a confidence from which the answer is kept, nothing comes before that is known. Where the
-        answer is kept for another reason, pieces of another text may have come. Raises EngineFailure.
+        With a `gate`, a probability from which the answer is kept, nothing comes before that is known; "own" is that
+        of the checkpoint which corrects this answer, without which the answer is corrected. Where the answer is kept
+        for another reason, pieces of another text may have come. Raises EngineFailure.
         """
         if self._finished:
             raise ValueError("a work is finished once")
@@ -193,7 +216,7 @@ class Work:
             self._opened.answers.put_nowait(_CANCELLED)
 
     def _open(self, connection: Connection) -> _Opened:
-        self._opened = _Opened(connection, *connection.open(self._question))
+        self._opened = _Opened(connection, *connection.open(self._question, self._instruction))
         return self._opened
 
     def _order(self, order: Mapping[str, Any]) -> Answers:
@@ -205,7 +228,9 @@ class Work:
             raise EngineFailure("engine_down", "the engine is not running")
         if opened is None or opened.connection is not connection:
             opened = self._open(connection)
-        connection.send({"op": "finish", "id": opened.name, **order})
+        # An engine that was started again may have read another curve, which no older threshold belongs to.
+        gate = connection.threshold if order["gate"] == "own" else order["gate"]
+        connection.send({"op": "finish", "id": opened.name, **order, "gate": gate})
         return opened.answers
 
     async def _next(self, answers: Answers, deadline: float) -> Mapping[str, Any]:
@@ -218,6 +243,11 @@ class Work:
         except TimeoutError:
             seconds = self._engine.options.seconds
             raise EngineFailure("timeout", f"no correction within {seconds:g} s") from None
+
+
+def _told(fingerprint: str, instruction: str) -> str:
+    """The fingerprint of what else is told."""
+    return f"{fingerprint}+{sha256(instruction.encode()).hexdigest()[:8]}" if instruction else fingerprint
 
 
 def _finished(message: Mapping[str, Any]) -> Finished:

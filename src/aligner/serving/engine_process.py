@@ -47,6 +47,8 @@ class EngineOptions:
 
     aligner: str
     """demo, a checkpoint folder or hub id, openai:MODEL[@BASE_URL], echo: or rules:FILE"""
+    instruction: str = ""
+    """what it is told where a work does not say so"""
     device: str = "auto"
     """where it decodes"""
     rows: int = 16
@@ -67,6 +69,8 @@ class Connection:
     ) -> None:
         self.fingerprint = ""
         self.context: int | None = None
+        self.threshold: float | None = None
+        self.takes_instructions = True
         self._process = process
         self._reader, self._writer = streams
         self._answers: dict[str, Answers] = {}
@@ -88,12 +92,14 @@ class Connection:
         ready: dict[str, Any] = orjson.loads(line) if line else {}
         if ready.get("op") != "ready":
             raise EngineFailure("engine_down", "the engine ended as it began")
-        self.fingerprint, self.context = ready["fingerprint"], ready["context"]
+        self.fingerprint, self.context, self.threshold = (ready[key] for key in ("fingerprint", "context", "threshold"))
+        self.takes_instructions = bool(ready["takes_instructions"])
 
-    def open(self, question: Question) -> tuple[str, Answers]:
+    def open(self, question: Question, instruction: str = "") -> tuple[str, Answers]:
         """The name of a new work, and the queue of what is said of it; raises EngineFailure as `send` does."""
         name = str(next(self._names))
-        self.send({"op": "open", "id": name, "question": question})
+        told = {"instruction": instruction} if instruction else {}
+        self.send({"op": "open", "id": name, "question": question, **told})
         self._answers[name] = answers = Answers()
         return name, answers
 

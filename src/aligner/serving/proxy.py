@@ -200,7 +200,7 @@ class Proxy:
             for choice in choices_of(frame.event or {}):
                 index, piece = index_of(choice), delta_of(asked.route, choice)
                 if piece and index not in works and (question := asked.question(index)) is not None:
-                    works[index] = self.engine.open(question)
+                    works[index] = self.engine.open(question, asked.instruction)
                 if piece and index in works:
                     works[index].append(piece)
             yield frame
@@ -237,7 +237,7 @@ class Proxy:
         """One choice, corrected if it can be."""
         outcome = self._begun(asked, choice)
         if outcome.skipped is None and outcome.question is not None:
-            work = self.engine.open(outcome.question)
+            work = self.engine.open(outcome.question, asked.instruction)
             try:
                 await self._finish(asked, outcome, work, lambda _: None)
             finally:
@@ -257,7 +257,8 @@ class Proxy:
                 work.finish(
                     outcome.answer,
                     stop=asked.stop,
-                    gate=self.policy.gate,
+                    # It was fitted to what the operator tells, and says nothing of what anybody else does.
+                    gate=None if asked.instruction else self.policy.gate,
                     doubt=self.policy.doubt,
                     max_tokens=asked.limit,
                 )

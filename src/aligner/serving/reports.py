@@ -41,7 +41,8 @@ _LONGEST_KEPT = 60.0
 _NEVER_KEPT = ("cache-control", "no-store")
 _SAFE = (("x-content-type-options", "nosniff"), _NEVER_KEPT)
 _KINDS = (*MAKERS, *WRITERS)
-_GUARDS = ("reviewers", "votes", "most_per_reviewer")
+_GUARDS = ("reviewers", "votes", "most_per_reviewer", "told")
+_BOOLEANS = {"true": True, "false": False}
 
 
 @dataclass(slots=True)
@@ -212,6 +213,9 @@ def _wanted(query: Query) -> Wanted:
             reviewers=tuple(filter(None, query.get("reviewers", "").split(","))),
             votes=int(query.get("votes", "1")),
             most_per_reviewer=int(query.get("most_per_reviewer", "0")),
+            told=_BOOLEANS[query.get("told", "false")],
         )
+    except KeyError:
+        raise WireError(400, '"told" is neither true nor false', "wrong_value", param="told") from None
     except ValueError as error:
         raise WireError(400, f"the guards cannot be read: {error}", "wrong_value", param="votes") from None

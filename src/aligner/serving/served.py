@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 
 from aligner.records import Question
-from aligner.serving.engine import Finished
+from aligner.serving.engine import Finished, Gate
 from aligner.serving.upstream import Headers
 from aligner.serving.wire import Asked, Json
 
@@ -17,8 +17,8 @@ VERSION = version("aligner-llm")
 class Policy:
     """What is corrected, and what happens where that fails."""
 
-    gate: float | None = None
-    """confidence from which an answer is kept as it is"""
+    gate: Gate | None = None
+    """probability that no change is needed, from which an answer is kept as it is; a request's own words undo it"""
     doubt: bool = False
     """whether it is asked how much each token of an answer is doubted"""
     truncated: bool = False

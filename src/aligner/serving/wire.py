@@ -52,6 +52,8 @@ class Asked:
     """our own field `aligner`, which goes no further"""
     body: bytes
     """what goes on to the upstream: the client's own bytes, but where our field was taken out"""
+    instruction: str = ""
+    """what its Aligner is told, where that is not the usual"""
 
     @property
     def streamed(self) -> bool:

@@ -1,5 +1,6 @@
 """What people said of corrections, as rows that train; every row says who said it, of which Aligner, and where."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import closing
@@ -16,6 +17,8 @@ from aligner.serving.logged import Feedback, Logged, settled
 from aligner.serving.store import Store
 
 Row = dict[str, object]
+_TOLD = re.compile(r"\+[0-9a-f]{8}$")
+"""how the fingerprint of an Aligner ends that was told something (`serving.engine`)"""
 
 
 class LeftOut(NamedTuple):
@@ -50,6 +53,8 @@ class Wanted:
     """reviewers who have to agree"""
     most_per_reviewer: int = 0
     """rows of one reviewer; 0 sets no limit"""
+    told: bool = False
+    """also what an Aligner wrote that was told something, which no row says"""
 
     def __post_init__(self) -> None:
         if self.votes < 1 or self.most_per_reviewer < 0:
@@ -102,8 +107,8 @@ class Lessons:
 
 def judged(logged: Logged, wanted: Wanted) -> Judged | LeftOut:
     """The word on a correction that counts, or why there is none."""
-    if logged.content != "full":
-        return LeftOut(f"stored without content (log_content {logged.content})")
+    if reason := _unusable(logged, wanted):
+        return LeftOut(reason)
     if not logged.feedback:
         return _unjudged(logged, wanted)
     words = [said for said in logged.feedback if not wanted.reviewers or holder_of(said) in wanted.reviewers]
@@ -117,6 +122,14 @@ def judged(logged: Logged, wanted: Wanted) -> Judged | LeftOut:
     if len(agreeing) < wanted.votes:
         return LeftOut(f"on which fewer than {wanted.votes} reviewers agree")
     return Judged(logged, said, agreeing)
+
+
+def _unusable(logged: Logged, wanted: Wanted) -> str:
+    """Why nobody's word would make a row of it, "" where one would."""
+    if logged.content != "full":
+        return f"stored without content (log_content {logged.content})"
+    told = _TOLD.search(logged.aligner) and not wanted.told
+    return "whose Aligner was told something, which --told takes in" if told else ""
 
 
 def triple(found: Judged) -> Row | LeftOut:
