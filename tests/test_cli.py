@@ -157,11 +157,12 @@ def test_a_wrong_list_of_tables_is_one_clear_line(
     ("text", "problem"),
     [
         ("sed = 1", 'unknown key "sed"; did you mean "seed"?'),
-        ("learning_rat = 1", 'unknown key "learning_rat"; did you mean "identity.learning_rate"?'),
+        ("learning_rat = 1", 'unknown key "learning_rat"; did you mean "copying.learning_rate"?'),
         ("[new]\nlayrs = 1", 'unknown key "new.layrs"; did you mean "new.layers"?'),
         ("correct = 1", 'unknown key "correct"; did you mean "correction"?'),
         ("xxxxxxxxxx = 1", 'unknown key "xxxxxxxxxx"; its keys are the flags that --help lists'),
         ("identity = 3", "identity is a table: write its keys under [identity]"),
+        ("[identity]\nbetas = [1]", "--identity.betas: Incorrect number of arguments: expected 2 but got 1."),
         ("seed =", "Invalid value (at end of document)"),
         ("\udcff", "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
     ],

@@ -11,11 +11,13 @@ from dataclasses import MISSING, field, fields, is_dataclass, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
-from cyclopts import App, CycloptsError, Parameter, Token, UnknownOptionError
+from cyclopts import App, CoercionError, CycloptsError, Parameter, Token, UnknownOptionError
 from cyclopts.config import Dict
 from cyclopts.types import ExistingFile
 
 from aligner.config import (
+    AblateConfig,
+    CalibrateConfig,
     ConvertConfig,
     CorrectConfig,
     DemoConfig,
@@ -47,8 +49,12 @@ class Command(NamedTuple):
 
 
 COMMANDS: Mapping[str, Command] = {
-    "train": Command(TrainConfig, "aligner.train:train", "train an Aligner on triples", "triples"),
+    "train": Command(TrainConfig, "aligner.plan:plan_or_train", "train an Aligner on triples", "triples"),
+    "ablate": Command(AblateConfig, "aligner.ablate:ablate", "change one thing at a time in training", "tables"),
     "correct": Command(CorrectConfig, "aligner.correct:correct_answers", "correct the answers of any model", "answers"),
+    "calibrate": Command(
+        CalibrateConfig, "aligner.calibrate:calibrate", "fit the gate of a checkpoint anew", "checkpoint"
+    ),
     "convert": Command(ConvertConfig, "aligner.convert:convert", "turn known data formats into triples", "source"),
     "serve": Command(ServeConfig, "aligner.serve:serve", "correct the answers of any OpenAI-compatible server"),
     "grant": Command(GrantConfig, "aligner.grant:grant", "make a key for a client of the proxy", "name"),
@@ -197,6 +203,10 @@ def _check_tables(kind: type, table: Mapping[str, object], where: str) -> None:
 
 
 def _explain(error: CycloptsError) -> str:
+    if isinstance(error, CoercionError) and error.argument and not error.token:
+        # Too many or too few values for a pair, which cyclopts says without their key.
+        places = {token.source for token in error.argument.tokens} - {"cli"}
+        return ": ".join([*places, error.argument.name, str(error)])
     if not isinstance(error, UnknownOptionError) or error.token.source == "cli":
         return str(error)
     key = (error.token.keyword or "").strip("[]").replace("][", ".")
