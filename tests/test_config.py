@@ -18,6 +18,8 @@ from aligner.config import (
     read_config,
 )
 from aligner.errors import MisuseError
+from aligner.objectives import instruction_from
+from aligner.templates import template_named
 
 NEEDED = {"triples": Path("t.jsonl"), "out": Path("run")}
 
@@ -131,6 +133,8 @@ def test_every_shipped_configuration_can_be_read(path: Path) -> None:
         return
     config = read_config(TrainConfig, path, **NEEDED)
     assert config.base
+    assert template_named(config.template).instructed
+    assert bool(instruction_from(config.instruction, config.objective)) == (path.stem in ("empathy", "code", "maths"))
     assert config != TrainConfig(triples=config.triples, out=config.out)
 
 

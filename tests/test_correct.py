@@ -26,6 +26,7 @@ class Writes:
 
     completion: Callable[[Exchange], Completion]
     fingerprint: str = "writes"
+    takes_instructions = True
 
     def write(
         self, exchanges: Sequence[Exchange], sampling: SamplingParams, *, batch: int = 64, doubt: bool = False

@@ -21,6 +21,7 @@ DOCUMENTS = (
     *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs" / "guides").glob("*.md")),
 )
 PLAIN = (
+    "accelerate launch ",
     "curl ",
     "cd ",
     "docker ",
@@ -33,6 +34,7 @@ PLAIN = (
     "python tools/",
     "python -m venv ",
     "source ",
+    "torchrun ",
     "vllm serve ",
 )
 """How a line of a shell block may begin besides with `make` and `aligner`."""

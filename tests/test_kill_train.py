@@ -16,7 +16,8 @@ from aligner.world.rows import training_rows
 
 _FLAGS = """--base new --held-out 20 --save-every 4 --device cpu --max-length 128
 --new.layers 1 --new.width 32 --new.heads 2 --new.inner 64 --new.vocabulary 400 --new.context 128
---identity.batch 8 --identity.accumulate 1 --identity.random 64 --identity.epochs 1 --identity.share 0.5
+--copying.rows 64 --copying.batch 8 --copying.accumulate 1
+--identity.batch 8 --identity.accumulate 1 --identity.epochs 1 --identity.share 0.5
 --identity.check-every 6 --identity.learning-rate 1e-3
 --correction.batch 8 --correction.accumulate 1 --correction.epochs 1 --correction.learning-rate 1e-3""".split()
 

@@ -76,13 +76,14 @@ def test_an_id_that_is_given_is_kept(question: records.Question, answer: str, gi
     assert Exchange(question, answer).id
 
 
-@given(QUESTIONS, st.text(), QUESTIONS, st.text())
-def test_ids_are_equal_where_the_content_is(
-    question: records.Question, answer: str, other_question: records.Question, other_answer: str
-) -> None:
-    """Two exchanges have one id if, and only if, question and answer are the same."""
-    same = (as_messages(question), answer) == (as_messages(other_question), other_answer)
-    assert (Exchange(question, answer).id == Exchange(other_question, other_answer).id) == same
+EXCHANGES = st.builds(Exchange, QUESTIONS, st.text(), instruction=st.text(max_size=2))
+
+
+@given(EXCHANGES, EXCHANGES)
+def test_ids_are_equal_where_the_content_is(one: Exchange, other: Exchange) -> None:
+    """Two exchanges have one id if, and only if, question, answer and instruction are the same."""
+    said = [(as_messages(each.question), each.answer, each.instruction) for each in (one, other)]
+    assert (one.id == other.id) == (said[0] == said[1])
 
 
 def test_an_id_does_not_change_between_versions() -> None:

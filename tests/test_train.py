@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from tiny import Family, tiny_model
 from transformers import AutoModelForCausalLM
 
-from aligner.config import CorrectionStage, IdentityStage, Lora, NewModel, Optimisation, TrainConfig
+from aligner.config import CopyingStage, CorrectionStage, IdentityStage, Lora, NewModel, Optimisation, TrainConfig
 from aligner.correct import Aligner
 from aligner.data.fields import row_of
 from aligner.errors import AlignerError, CheckpointError, MisuseError
@@ -44,7 +44,8 @@ def _config(source: Path, base: str = "new", **changes: Any) -> TrainConfig:
         base=base,
         new=NewModel(layers=1, width=16, heads=2, inner=32, vocabulary=300, context=128),
         held_out=4,
-        identity=IdentityStage(**_SHORT, random=8),
+        copying=CopyingStage(**_SHORT, rows=8),
+        identity=IdentityStage(**_SHORT),
         correction=CorrectionStage(**_SHORT),
         device="cpu",
         save_every=1,
@@ -61,6 +62,7 @@ def test_any_family_trains_saves_loads_and_corrects(triples: Path, family: Famil
     assert trained.keys() == before.keys()
     assert any(not torch.equal(trained[name], before[name]) for name in before)
     assert type(AutoModelForCausalLM.from_pretrained(checkpoint)).__name__.lower().startswith(family)
+    assert Card.load(checkpoint).training["base"] == "base"  # no folder of this machine
     aligner = Aligner.from_pretrained(str(checkpoint), device="cpu")
     for question in ("What is 3 and 1?", _CHAT):
         correction = aligner.correct(question, "It is 5.")
@@ -70,15 +72,18 @@ def test_any_family_trains_saves_loads_and_corrects(triples: Path, family: Famil
 
 
 def test_the_card_says_how_the_checkpoint_came_to_be(triples: Path) -> None:
-    """aligner.json holds the template, the data's hash, the settings, and the rates on held-out rows."""
+    """aligner.json holds the template, the data's hash, the settings, the stages, and the rates on held-out rows."""
     config = _config(triples)
     checkpoint = train(config)
     card = Card.load(checkpoint)
-    assert card.template == TEMPLATES["sealed"]
+    assert card.template == TEMPLATES["sealed"].told("", learns=False)
     assert card.weights == weights_hash(checkpoint)
     assert card.data["rows"] == len(_TRIPLES)
-    assert set(card.measured) == {"held_out", "copied", "corrected_exactly"}
+    assert set(card.measured) >= {"by", "held_out", "copied", "corrected_exactly", "fix_rate", "break_rate"}
     assert card.training["correction"]["max_steps"] == 2
+    assert [stage["stage"] for stage in card.stages] == ["copying", "identity", "correction"]
+    assert [stage["parent"] for stage in card.stages[1:]] == [stage["key"] for stage in card.stages[:-1]]
+    assert [stage["steps"] for stage in card.stages] == [2, 2, 2]
     assert str(triples.parent) not in (checkpoint / "aligner.json").read_text()
     metrics = [orjson.loads(line) for line in (config.out / "metrics.jsonl").read_bytes().splitlines()]
     assert all(set(row) >= {"stage", "step", "rows", "tokens", "loss", "tokens_per_second"} for row in metrics)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from logged_rows import row
 
 from aligner.cli import main
-from aligner.config import CorrectionStage, IdentityStage, NewModel, TrainConfig
+from aligner.config import CopyingStage, CorrectionStage, IdentityStage, NewModel, TrainConfig
 from aligner.data.fields import row_of, triple_of
 from aligner.data.splits import hold_out
 from aligner.errors import AlignerError, MisuseError
@@ -55,7 +55,8 @@ def config(out: Path, *databases: str, **changes: Any) -> TrainConfig:
         feedback=databases,
         new=NewModel(layers=1, width=16, heads=2, inner=32, vocabulary=300, context=128),
         held_out=6,
-        identity=IdentityStage(**stage, random=8),
+        copying=CopyingStage(**stage, rows=8),
+        identity=IdentityStage(**stage),
         correction=CorrectionStage(**stage),
         device="cpu",
         save_every=1,
@@ -184,7 +185,7 @@ def test_a_password_is_not_written_down(tmp_path: Path) -> None:
         ([], "nothing to learn from: give --triples, --feedback or both"),
         (["t.jsonl", "--votes", "2"], "choose among feedback: give --feedback"),
         (["--feedback", "none.db"], "none.db: no such file"),
-        (["--feedback", "log.db", "--votes", "0"], "--votes begins at 1"),
+        (["--feedback", "log.db", "--votes", "0"], "--votes is 0; it must be at least 1"),
     ],
 )
 def test_misuse_is_one_line(
@@ -205,7 +206,8 @@ def test_misuse_is_one_line(
 
 _FLAGS = """--held-out 20 --save-every 2 --device cpu --max-length 128
 --new.layers 1 --new.width 32 --new.heads 2 --new.inner 64 --new.vocabulary 400 --new.context 128
---identity.batch 8 --identity.accumulate 1 --identity.random 64 --identity.epochs 1
+--identity.batch 8 --identity.accumulate 1 --copying.rows 64 --copying.batch 8
+--copying.accumulate 1 --identity.epochs 1
 --correction.batch 8 --correction.accumulate 1 --correction.epochs 1""".split()
 
 

@@ -23,10 +23,13 @@ from aligner.world.families import Quality
 from aligner.world.measure import QUALITIES, Outcome, Tally, measure, tally, tally_quality
 from aligner.world.nearest import nearest_corrections
 from aligner.world.profiles import PROFILES
-from aligner.world.rows import Row, rows, training_rows
+from aligner.world.rows import Row, held_out_rows, training_rows
 
 _HELD_OUT_SEED = 1_000_003
 """seed of the held-out questions, which no training row shares"""
+_GATE_SEED = 2_000_003
+GATE_ANSWERS = 400
+"""answers of each upstream that the gate of the shipped checkpoint is fitted to"""
 TRAINING_ROWS = 84_000
 _BASELINE_ANSWERS = 20
 """answers of each upstream for which the most similar of all training rows is looked up"""
@@ -62,8 +65,17 @@ def nearest_neighbour(seed: int) -> Tally:
 
 def held_out(count: int) -> list[Row]:
     """`count` answers of each upstream to questions with names that training never saw."""
-    drawn = (rows(profile, count=count, seed=_HELD_OUT_SEED, split="unseen") for profile in PROFILES.values())
-    return [row for answers in drawn for row in answers]
+    return held_out_rows(count, seed=_HELD_OUT_SEED)
+
+
+def gate_rows(count: int = GATE_ANSWERS) -> list[Row]:
+    """`count` answers of each upstream that training saw, to questions that neither training nor the demo asks."""
+    asked = {row.asked.text for row in held_out(DemoConfig().answers)}
+    return [
+        row
+        for row in held_out_rows(count, seed=_GATE_SEED)
+        if PROFILES[row.profile].seen and row.asked.text not in asked
+    ]
 
 
 def summary(outcomes: Sequence[Outcome], baseline: Tally) -> dict[str, Any]:

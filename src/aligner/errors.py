@@ -46,6 +46,8 @@ class MissingExtraError(AlignerError, ImportError):
     """A feature needs an optional dependency that is not installed."""
 
 
+_LONGEST_NAME = 200
+"""characters that are compared and shown of a name, which may come out of a file"""
 _LOW = {i: 0x2400 + i for i in range(32) if chr(i) not in "\n\t"}
 _VISIBLE = {**_LOW, 0x7F: 0x2421, **dict.fromkeys(range(0x80, 0xA0), 0xFFFD)}
 
@@ -66,6 +68,7 @@ def bad_row(path: Path | str, line: int, problem: str) -> InputFileError:
 def unknown(kind: str, name: str, known: Iterable[str]) -> MisuseError:
     """The error for a name that is not known, with the nearest that is."""
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1)
+    shown = name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
+    close = difflib.get_close_matches(shown, names, n=1)
     hint = f'; did you mean "{close[0]}"?' if close else ""
-    return MisuseError(f'unknown {kind} "{name}"{hint} (known: {", ".join(names)})')
+    return MisuseError(f'unknown {kind} "{shown}"{hint} (known: {", ".join(names)})')

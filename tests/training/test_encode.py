@@ -1,10 +1,10 @@
 """Laws of encoding triples for training."""
 
 from collections import Counter
+from functools import partial
 from typing import Any
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny import tiny_model
@@ -15,7 +15,8 @@ from aligner.templates import TEMPLATES, PromptEncoder
 from aligner.training.encode import (
     IGNORED,
     EncodedRow,
-    collate,
+    edit_weights,
+    edited,
     encode_row,
     encode_rows,
     grouped_by_length,
@@ -78,16 +79,49 @@ def test_an_epoch_has_every_row_once(rows: list[EncodedRow], epochs: int, seed: 
     assert len(shuffled(rows, epochs=0.5, seed=seed)) == round(len(rows) / 2)
 
 
-@given(_ROWS)
-def test_padding_bears_no_loss(rows: list[EncodedRow]) -> None:
-    """A batch holds each row from its first column on, and every other label is ignored."""
-    examples = [{"input_ids": list(row.ids), "labels": row.labels} for row in rows]
-    batch = collate(examples, pad_id=99)
-    for row, ids, labels in zip(rows, batch["input_ids"], batch["labels"], strict=True):
-        assert ids[: len(row.ids)].tolist() == list(row.ids)
-        assert labels[: len(row.ids)].tolist() == row.labels
-        assert torch.all(ids[len(row.ids) :] == 99)
-        assert torch.all(labels[len(row.ids) :] == IGNORED)
+_IDS = st.lists(st.integers(0, 3), max_size=12)
+
+
+@given(_IDS, _IDS)
+def test_what_is_no_edit_is_the_answers(answer: list[int], correction: list[int]) -> None:
+    """Learnt ids that are no edits stand in the answer in the same order, and an answer that is copied has no edits."""
+    marks = edited(answer, [*correction, 9])
+    kept = [i for i, is_edit in zip(correction, marks, strict=False) if not is_edit]
+    left = iter(answer)
+    assert len(marks) == len(correction) + 1
+    assert all(i in left for i in kept)
+    assert any(marks) == (answer != correction)
+
+
+@pytest.mark.parametrize(
+    ("answer", "correction", "edits"),
+    [
+        ([1, 2, 3], [1, 5, 3], [0, 1, 0, 0]),  # replaced
+        ([1, 2, 3], [1, 3], [0, 1, 0]),  # taken out: the first one behind
+        ([1, 2, 3], [1, 2], [0, 0, 1]),  # at the very end: the end of the text
+        ([1, 2, 3], [1, 2, 4, 5, 3], [0, 0, 1, 1, 0, 0]),  # put in
+        ([1, 2, 3, 4], [1, 5, 4], [0, 1, 0, 0]),  # two for one: nothing behind it
+        ([1, 2], [3, 4, 5], [1, 1, 1, 0]),  # all of it
+        ([1, 2], [], [1]),
+        ([], [1], [1, 0]),
+    ],
+)
+def test_edits_are_what_is_new_or_follows_a_gap(answer: list[int], correction: list[int], edits: list[int]) -> None:
+    """Replaced and added ids are edits, and the first one behind a deletion, which may be the end of the text."""
+    assert edited(answer, [*correction, 9]) == tuple(map(bool, edits))
+    assert edit_weights(answer, [*correction, 9], edit=3.0, copy=0.5) == tuple(3.0 if i else 0.5 for i in edits)
+
+
+def test_a_row_carries_the_weights_of_its_learnt_ids(tokenizer: Any) -> None:
+    """Each id of the correction and the end of the text has a weight, and rows that are not weighed have none."""
+    encoder = PromptEncoder(TEMPLATES["sealed"], tokenizer)
+    weigh = partial(edit_weights, edit=4.0, copy=1.0)
+    triple = Triple("Who?", "I am a spider.", "I am a model.")
+    row = encode_row(encoder, tokenizer.eos_token_id, triple, weigh)
+    weighty = [i for i, weight in zip(row.ids[row.prompt_length :], row.weights, strict=True) if weight == 4.0]
+    assert tokenizer.decode(weighty).strip() in "model"
+    assert encode_rows(encoder, tokenizer.eos_token_id, [triple], max_length=99, weigh=weigh).rows == [row]
+    assert encode_row(encoder, tokenizer.eos_token_id, triple).weights == ()
 
 
 def test_a_preview_shows_where_the_loss_is(tokenizer: Any) -> None:

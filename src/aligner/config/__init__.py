@@ -3,10 +3,11 @@
 A value comes from the default, then from the TOML file named by `--config`, then from the flag.
 """
 
-from aligner.config.answers import ConvertConfig, CorrectConfig
+from aligner.config.ablating import AblateConfig, Ablation, AblationRow
+from aligner.config.answers import CalibrateConfig, ConvertConfig, CorrectConfig
 from aligner.config.evaluating import EvaluateConfig, EvaluatedTask, EvaluatedUpstream
-from aligner.config.kinds import Device, LogLevel, Mode, OnBadRow, Role
-from aligner.config.reading import packaged_config, read_config, read_tables
+from aligner.config.kinds import Device, GateChoice, LogLevel, Mode, OnBadRow, Role, Telling
+from aligner.config.reading import config_of, packaged_config, read_config, read_tables, read_toml
 from aligner.config.serving import (
     DoctorConfig,
     ExportConfig,
@@ -18,6 +19,7 @@ from aligner.config.serving import (
     ServeConfig,
 )
 from aligner.config.stages import (
+    CopyingStage,
     CorrectionStage,
     Gate,
     IdentityStage,
@@ -32,7 +34,12 @@ from aligner.config.stages import (
 from aligner.config.training import DemoConfig, TrainConfig, TrainJudgeConfig
 
 __all__ = [
+    "AblateConfig",
+    "Ablation",
+    "AblationRow",
+    "CalibrateConfig",
     "ConvertConfig",
+    "CopyingStage",
     "CorrectConfig",
     "CorrectionStage",
     "DemoConfig",
@@ -43,6 +50,7 @@ __all__ = [
     "EvaluatedUpstream",
     "ExportConfig",
     "Gate",
+    "GateChoice",
     "GrantConfig",
     "IdentityStage",
     "ImportConfig",
@@ -61,9 +69,12 @@ __all__ = [
     "ReportConfig",
     "Role",
     "ServeConfig",
+    "Telling",
     "TrainConfig",
     "TrainJudgeConfig",
+    "config_of",
     "packaged_config",
     "read_config",
     "read_tables",
+    "read_toml",
 ]

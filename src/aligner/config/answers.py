@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from aligner.config.kinds import Device, OnBadRow
+from aligner.config.kinds import Device, GateChoice, OnBadRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,12 +21,44 @@ class CorrectConfig:
     """one question, instead of a file"""
     answer: str | None = None
     """its answer"""
+    instruction: str = ""
+    """what the Aligner is told, as in "make it more empathetic"; a row's own comes first"""
+    objective: str = ""
+    """the same by name: helpful, harmless, honest, empathetic, concise, code, maths or summary"""
+    gate: GateChoice = "off"
+    """leave alone what probably needs no change: auto as the checkpoint has it, or from that probability on"""
     batch: int = 64
     """answers decoded together"""
     device: Device = "auto"
     """where to decode"""
     on_bad_row: OnBadRow = "stop"
     """stop at a row that cannot be used, or skip it into a file beside the output"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalibrateConfig:
+    """aligner calibrate: a new gate for a checkpoint, from answers that it was not trained on."""
+
+    checkpoint: Path
+    """the folder whose aligner.json gets the gate"""
+    triples: Path
+    """held-out question, answer and correction: JSONL or Parquet"""
+    wanted: float = 0.01
+    """rate that the gate keeps to"""
+    of: Literal["let_through", "needless"] = "let_through"
+    """let_through: of flawed answers that pass; needless: of good answers that do not"""
+    by: str = "exact"
+    """what makes an answer good: exact, that it is the correction itself; world, the oracle of the closed world"""
+    instruction: str = ""
+    """what the Aligner will be told when the gate is used; a row's own comes first"""
+    objective: str = ""
+    """the same by name: helpful, harmless, honest, empathetic, concise, code, maths or summary"""
+    batch: int = 64
+    """answers read together"""
+    device: Device = "auto"
+    """where to read them"""
+    on_bad_row: OnBadRow = "stop"
+    """stop at a row that cannot be used, or skip it into a file beside the triples"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

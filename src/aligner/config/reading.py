@@ -16,11 +16,20 @@ def read_config(kind: type[T], path: Path, **given: object) -> T:
 
     Raises MisuseError for a file that cannot be read, and for a key that is unknown, missing or of a wrong type.
     """
+    return config_of(kind, {**read_toml(path), **given}, str(path))
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The table in a file; raises MisuseError for one that cannot be read."""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise MisuseError(f"{path}: {error.strerror if isinstance(error, OSError) else error}") from error
-    return _from_table(kind, {**table, **given}, str(path))
+
+
+def config_of(kind: type[T], table: Mapping[str, object], where: str) -> T:
+    """The configuration that a table describes; `where` tells its errors where the table stands."""
+    return _from_table(kind, table, where)
 
 
 def _from_table(kind: type[T], table: Mapping[str, object], where: str) -> T:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from aligner.config.kinds import Device, LogLevel, Mode, Role
+from aligner.config.kinds import Device, LogLevel, Mode, Role, Telling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +27,10 @@ class NamedAligner:
     """by which requests choose it"""
     aligner: str
     """what --aligner takes"""
+    instruction: str = ""
+    """what it is told"""
+    objective: str = ""
+    """the same by name"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +49,14 @@ class ServeConfig:
     """off: relay; shadow: relay, and correct for the log; correct; gate: correct what the Aligner is not sure of"""
     allow: tuple[Mode, ...] = ()
     """modes that a request may ask for by the header x-aligner-mode or the field aligner"""
+    instruction: str = ""
+    """what the Aligner is told, as in "make it more empathetic\""""
+    objective: str = ""
+    """the same by name: helpful, harmless, honest, empathetic, concise, code, maths or summary"""
+    allow_instructions: Telling = "no"
+    """what a request may tell it by the field aligner: objectives by their names, or any words"""
     gate: float | None = None
-    """in mode gate: confidence from which an answer is kept as it is"""
+    """in mode gate: probability that no change is needed, from which an answer is kept; else the Aligner's own"""
     profile: Literal["helpful", "safety"] = "helpful"
     """when the Aligner fails: helpful sends the original, safety an error"""
     truncated: Literal["pass", "correct"] = "pass"
@@ -149,6 +159,8 @@ class ExportConfig:
     """take only what so many reviewers agree on"""
     most_per_reviewer: int = 0
     """take at most so many rows of one reviewer; 0 sets no limit"""
+    told: bool = False
+    """take also what the Aligner wrote when it was told something, which the rows do not say"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -49,13 +49,21 @@ class Optimisation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CopyingStage(Optimisation):
+    """Before all else, left out unless it has rows: a model made from nothing copies random tokens."""
+
+    rows: int = 0
+    """rows of random tokens, which grow longer; 0 leaves the stage out"""
+    epochs: float = 1.0
+    """passes over the rows"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IdentityStage(Optimisation):
     """Stage one: learn to copy (paper, section 3.1: the identity Aligner)."""
 
     share: float = 0.2
-    """share of the training rows whose answer is copied"""
-    random: int = 0
-    """rows of random tokens to copy before the answers; only a model made from nothing needs them"""
+    """share of the training rows whose answer is copied; 0 leaves the stage out"""
     until: float = 0.98
     """stop when this share of held-out answers is copied exactly"""
     check_every: int = 50
@@ -78,6 +86,7 @@ class CorrectionStage(Optimisation):
     """share of the answer's right tokens that are hidden when it is read, so that copying alone does not do"""
 
 
+JudgedQuality = Literal["helpful", "harmless", "honest"]
 Rejected = Literal["original", "needless", "refusal", "sampled"]
 
 
@@ -117,7 +126,7 @@ class OnPolicyStage(Optimisation):
     """temperature of the samples"""
     judge: str = "exact"
     """who values them: exact, which wants the correction itself, or any judge that aligner evaluate knows"""
-    qualities: tuple[str, ...] = ("helpful", "harmless", "honest")
+    qualities: tuple[JudgedQuality, ...] = ("helpful", "harmless", "honest")
     """what a judge has to value them by: none may be worse than before, and one better"""
     mix: float = 1.0
     """triples among what was kept, as a share of it"""

@@ -6,6 +6,7 @@ from typing import Literal
 
 from aligner.config.kinds import Device, OnBadRow
 from aligner.config.stages import (
+    CopyingStage,
     CorrectionStage,
     Gate,
     IdentityStage,
@@ -33,6 +34,8 @@ class TrainConfig:
     """of the feedback, only what so many reviewers agree on"""
     most_per_reviewer: int = 0
     """of the feedback, at most so many rows of one reviewer; 0 sets no limit"""
+    told: bool = False
+    """of the feedback, also that on what the Aligner wrote when it was told something"""
     base: str = "new"
     """a local directory or hub id to start from, or "new" to make a small model from nothing"""
     new: NewModel = NewModel()
@@ -42,6 +45,7 @@ class TrainConfig:
     """tokens of prompt and correction together; longer rows are dropped, counted and named"""
     held_out: int = 200
     """rows kept apart to measure copying and correcting"""
+    copying: CopyingStage = CopyingStage()
     identity: IdentityStage = IdentityStage()
     correction: CorrectionStage = CorrectionStage()
     preference: PreferenceStage = PreferenceStage()
@@ -55,12 +59,16 @@ class TrainConfig:
     """compute activations twice in place of keeping them; auto is on a GPU alone"""
     instruction: str = ""
     """what the Aligner is told to do, for triples that do not say so themselves"""
+    objective: str = ""
+    """the same by name: helpful, harmless, honest, empathetic, concise, code, maths or summary"""
     report: tuple[Literal["tensorboard", "trackio"], ...] = ()
     """where figures go besides metrics.jsonl"""
     stages: Path | None = None
     """folder in which finished stages lie by their hash, so that runs that begin alike share them"""
     plan: bool = False
     """say what it would take, in steps, tokens, memory and time, and end"""
+    if_too_large: Literal["refuse", "try"] = "refuse"
+    """what becomes of a training that needs more memory or disk than is there, by the plan"""
     device: Device = "auto"
     """where to train"""
     seed: int = 42

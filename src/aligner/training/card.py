@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any, Self, cast
 
 from aligner.errors import CheckpointError
 from aligner.files import write_json_atomic
-from aligner.templates import Template
+from aligner.templates import Template, template_of
 
 NAME = "aligner.json"
 _PACKAGES = ("aligner-llm", "torch", "transformers", "tokenizers", "trl", "peft", "accelerate", "datasets")
@@ -31,6 +31,10 @@ class Card:
     measured: Mapping[str, Any]
     """copy and fix rates on held-out rows"""
     packages: Mapping[str, str]
+    stages: Sequence[Mapping[str, Any]] = ()
+    """the stages in their order, each with its hash, that of its parent, and its steps"""
+    gate: Mapping[str, Any] | None = None
+    """from confidences to probabilities that no change is needed, and a threshold (`training.gate`)"""
 
     def save(self, folder: Path) -> None:
         """Write the card; a folder with a card is a finished checkpoint."""
@@ -42,9 +46,8 @@ class Card:
         path = folder / NAME
         try:
             fields = cast("dict[str, Any]", json.loads(path.read_text(encoding="utf-8")))
-            template: dict[str, Any] = fields.pop("template")
-            controls = tuple[str, ...](template.pop("controls"))
-            return cls(template=Template(**template, controls=controls), **fields)
+            stages = tuple(fields.pop("stages", ()))
+            return cls(template=template_of(fields.pop("template")), stages=stages, **fields)
         except FileNotFoundError:
             cure = "an Aligner's folder is what `aligner train` makes"
             raise CheckpointError(f"{folder}: not an Aligner, it has no {NAME}; {cure}") from None
@@ -64,8 +67,17 @@ def file_hash(path: Path) -> str:
 
 
 def weights_hash(folder: Path) -> str:
-    """One hash of all weight files in a folder, whatever their number."""
-    files = sorted(folder.glob("*.safetensors"))
+    """One hash of all weight files in a folder, whatever their number; raises CheckpointError where there are none."""
+    files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
+    if not files:
+        raise CheckpointError(f"{folder}: no weights of a model, neither *.safetensors nor *.bin")
     if len(files) == 1:
         return file_hash(files[0])
     return hashlib.sha256("".join(map(file_hash, files)).encode()).hexdigest()
+
+
+def model_hash(folder: Path) -> str:
+    """One hash of all that a model is made of: weights, configuration, tokenizer and chat template."""
+    kinds = ("*.json", "*.jinja", "*.model", "*.txt")
+    others = sorted(path for kind in kinds for path in folder.glob(kind) if path.name != NAME)
+    return hashlib.sha256("".join([weights_hash(folder), *map(file_hash, others)]).encode()).hexdigest()

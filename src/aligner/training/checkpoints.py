@@ -8,11 +8,13 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from aligner.training.processes import is_main, wait
+
 _MARK = "COMPLETE"
 
 
 class CompleteMarker(TrainerCallback):
-    """Marks each checkpoint when all of its files are on the disk.
+    """Marks each checkpoint when all of its files are on the disk, those of the other processes too.
 
     A checkpoint at which training is about to stop stays unmarked: the reason to stop is not saved with it, so going
     on from there would overshoot.
@@ -20,7 +22,8 @@ class CompleteMarker(TrainerCallback):
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Mark the folder just written."""
-        if state.is_world_process_zero and not control.should_training_stop:
+        wait()
+        if is_main() and not control.should_training_stop:
             mark_complete(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}")
 
 

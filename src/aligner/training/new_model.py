@@ -4,21 +4,21 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from aligner.config import NewModel
-from aligner.records import Triple, as_messages
+from aligner.records import Triple
 from aligner.templates import Template
-
-_PAD, _BOS, _EOS = "<pad>", "<s>", "</s>"
+from aligner.training.byte_level import BOS, EOS, PAD, byte_level_bpe, texts_of
 
 
 def new_model(
     config: NewModel, template: Template, triples: Sequence[Triple], *, seed: int
 ) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
     """A randomly initialised model with its tokenizer; the same arguments give the same weights."""
-    tokenizer = new_tokenizer(_texts(triples), template.controls, vocabulary=config.vocabulary, context=config.context)
+    tokenizer = new_tokenizer(
+        texts_of(triples), template.controls, vocabulary=config.vocabulary, context=config.context
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return LlamaForCausalLM(_llama(config, tokenizer)), tokenizer
@@ -28,33 +28,16 @@ def new_tokenizer(
     texts: Iterable[str], controls: Sequence[str], *, vocabulary: int, context: int
 ) -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer: any text survives it, and every digit is a token of its own."""
-    core = Tokenizer(models.BPE())
-    digits, byte_level = pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)
-    core.pre_tokenizer = pre_tokenizers.Sequence([digits, byte_level])
-    core.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary,
-        show_progress=False,
-        special_tokens=[_PAD, _BOS, _EOS, *controls],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-    )
-    core.train_from_iterator(texts, trainer)
+    core = byte_level_bpe(texts, controls, vocabulary=vocabulary)
     return PreTrainedTokenizerFast(
         tokenizer_object=core,
-        pad_token=_PAD,
-        bos_token=_BOS,
-        eos_token=_EOS,
+        pad_token=PAD,
+        bos_token=BOS,
+        eos_token=EOS,
         additional_special_tokens=list(controls),
         model_max_length=context,
         clean_up_tokenization_spaces=False,
     )
-
-
-def _texts(triples: Sequence[Triple]) -> Iterable[str]:
-    for row in triples:
-        yield from (message.content for message in as_messages(row.question))
-        yield row.answer
-        yield row.correction
 
 
 def _llama(config: NewModel, tokenizer: Any) -> LlamaConfig:

@@ -42,6 +42,12 @@ def training_rows(*, count: int, seed: int) -> Iterator[Row]:
         yield next(streams[i % len(streams)])
 
 
+def held_out_rows(count: int, *, seed: int) -> list[Row]:
+    """`count` answers of each upstream, seen and unseen, to questions with names that training never has."""
+    drawn = (rows(profile, count=count, seed=seed, split="unseen") for profile in PROFILES.values())
+    return [row for answers in drawn for row in answers]
+
+
 def good_answer(random: Random, asked: Asked) -> Draft:
     """One of the good answers to a question."""
     return Draft(random.choice(OPENERS), random.choice(asked.family.answers), random.choice(CLOSERS), asked.values)

@@ -1,5 +1,7 @@
 """The one place that knows TRL."""
 
-from aligner.training.adapter.fitting import Fit, Progress, fit
+from aligner.training.adapter.arguments import Fit, Progress
+from aligner.training.adapter.fitting import fit
+from aligner.training.adapter.preferring import prefer
 
-__all__ = ["Fit", "Progress", "fit"]
+__all__ = ["Fit", "Progress", "fit", "prefer"]
