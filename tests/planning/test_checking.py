@@ -68,7 +68,6 @@ def triples(tmp_path: Path) -> Path:
         ({"on_policy": OnPolicyStage(temperature=0)}, "all samples would be the same"),
         ({"on_policy": OnPolicyStage(judge="exactt")}, 'unknown --on-policy.judge "exactt"; did you mean "exact"?'),
         ({"on_policy": OnPolicyStage(judge="wrld:")}, 'unknown --on-policy.judge "wrld"; did you mean "world"?'),
-        ({"on_policy": OnPolicyStage(qualities=("honst",))}, '"honst"; did you mean "honest"?'),
         ({"measure": Measuring(by="wolrd")}, 'unknown --measure.by "wolrd"; did you mean "world"?'),
         ({"measure": Measuring(keep="best", every=10), "held_out": 0}, "--measure.keep best needs"),
         ({"measure": Measuring(keep="best")}, "--measure.keep best needs --measure.every"),

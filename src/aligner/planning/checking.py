@@ -14,7 +14,6 @@ from aligner.templates import TEMPLATES
 JUDGES = ("echo", "hf", "openai", "ours", "published", "refusal", "replay", "reward", "rules", "truth", "world")
 """what may stand before the colon of a judge's name"""
 _MEASURES = ("exact", "world")
-_QUALITIES = ("helpful", "harmless", "honest")
 _STAGES = ("copying", "identity", "correction", "preference", "on_policy")
 
 
@@ -63,7 +62,6 @@ def _check_names(config: TrainConfig) -> None:
         ("template", config.template, TEMPLATES),
         ("--measure.by", config.measure.by, _MEASURES),
         ("--on-policy.judge", judge.partition(":")[0] if ":" in judge else judge, ("exact", *JUDGES)),
-        *(("--on-policy.qualities", name, _QUALITIES) for name in config.on_policy.qualities),
     ]
     for kind, name, known in named:
         if name not in known:

@@ -89,7 +89,8 @@ def _text(token: object) -> str:
 
 def _json(value: Any, **options: Any) -> str:
     """As transformers writes it: nothing is escaped for HTML."""
-    return json.dumps(value, **{"ensure_ascii": False, **options})
+    plain: dict[str, Any] = {"ensure_ascii": False, **options}
+    return json.dumps(value, **plain)
 
 
 def _refuse(message: str) -> None:
