@@ -8,7 +8,8 @@ from importlib import import_module
 
 from aligner.config import TrainConfig
 from aligner.errors import MisuseError
-from aligner.planning.checking import check, processes_here, sharded_here
+from aligner.planning.checking import check
+from aligner.training import launched
 
 _WIDTH = 100
 """columns where the output is no terminal"""
@@ -16,7 +17,7 @@ _WIDTH = 100
 
 def plan_or_train(config: TrainConfig) -> None:
     """aligner train: say what it would take if that is asked for, or else train."""
-    check(config, processes=processes_here(), sharded=sharded_here())
+    check(config, processes=launched.processes(), sharded=launched.is_sharded())
     if config.plan:
         print_plan(config)
     else:

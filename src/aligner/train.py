@@ -14,13 +14,14 @@ from aligner.jobs import progress
 from aligner.models.hf import CausalLM, local_folder, torch_device
 from aligner.models.quantised import check_bits
 from aligner.objectives import instruction_from
-from aligner.planning.checking import check, processes_here, sharded_here
+from aligner.planning.checking import check
 from aligner.planning.fitting import check_fit
 from aligner.teaching.benches import bench_of
 from aligner.teaching.publishing import publish_checkpoint
 from aligner.teaching.school import School, Taught, save, trainable
 from aligner.teaching.watching import copy_rate, measure_model
 from aligner.templates import template_named
+from aligner.training import launched
 from aligner.training.adapter import Fit, Progress
 from aligner.training.best import Best, Kept, Watch
 from aligner.training.card import model_hash
@@ -29,7 +30,7 @@ from aligner.training.measured import Measured
 from aligner.training.new_model import new_model
 from aligner.training.processes import told_by_main, wait
 from aligner.training.run import Run
-from aligner.training.stages import Origin, Stage, key_of, stages_of, steps_of
+from aligner.training.stages import Origin, Stage, key_of, stages_of
 
 _CHECKED = 64
 """held-out answers that are copied to see whether copying is learnt"""
@@ -39,7 +40,7 @@ def train(config: TrainConfig) -> Path:
     """Triples in, checkpoint out; interrupted and called again, it makes the same checkpoint."""
     template = template_named(config.template)
     instruction = instruction_from(config.instruction, config.objective)
-    check(config, processes=processes_here(), sharded=sharded_here())
+    check(config, processes=launched.processes(), sharded=launched.is_sharded())
     check_bits(config.lora)
     told_by_main(lambda: check_fit(config))
     with closing(begin(config)) as run:
@@ -100,7 +101,7 @@ def _taught(school: School, stage: Stage, lm: CausalLM, lesson: Sequence[Any], f
     run, config = school.run, school.run.config
     run.show(stage.name, preview(lm.tokenizer, stage.shown(lesson[0])))
     best = Best(folder / "best", lambda model, place: save(lm._replace(model=model), place))
-    steps = steps_of(stage.how, len(lesson))
+    steps = stage.how.steps_for(len(lesson))
     with progress(stage.name, total=len(lesson)) as tick:
         seen = 0
 
@@ -126,7 +127,7 @@ def _taught(school: School, stage: Stage, lm: CausalLM, lesson: Sequence[Any], f
         keeps = stage.may_keep_best and config.measure.keep == "best"
         watch = Watch(measured, partial(run.log_measured, stage.name), best if keeps else None)
         plan = Fit(
-            stage=replace(stage.how, max_steps=steps),  # more than there are would begin the lesson anew
+            stage=stage.how,
             folder=folder,
             seed=config.seed,
             save_every=config.save_every,

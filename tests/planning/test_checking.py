@@ -25,7 +25,8 @@ from aligner.config import (
 )
 from aligner.errors import MisuseError
 from aligner.judge import load_judge
-from aligner.planning.checking import JUDGES, check, sharded_here
+from aligner.planning.checking import JUDGES, check
+from aligner.training.launched import is_sharded
 
 _STAGES: dict[str, Any] = {
     "copying": CopyingStage,
@@ -130,8 +131,8 @@ def test_nobody_looks_at_a_model_that_is_split(triples: Path) -> None:
 def test_accelerate_says_whether_a_model_is_split(triples: Path, kind: str) -> None:
     """The whole command refuses in the environment that `accelerate launch` makes, and leaves nothing."""
     environ = {f"ACCELERATE_USE_{kind}": "true"}
-    assert sharded_here(environ)
-    assert not sharded_here({f"ACCELERATE_USE_{kind}": "false"})
+    assert is_sharded(environ)
+    assert not is_sharded({f"ACCELERATE_USE_{kind}": "false"})
     command = [sys.executable, "-m", "aligner", "train", str(triples), "--out", str(triples.parent / "run")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **environ})
     assert (done.returncode, done.stdout) == (2, "")

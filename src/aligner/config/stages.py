@@ -1,6 +1,7 @@
 """The parts of a training: a new model, the four stages, and how they are measured."""
 
 from dataclasses import dataclass
+from math import ceil
 from typing import Literal
 
 
@@ -47,6 +48,21 @@ class Optimisation:
     max_steps: int = 0
     """at most so many steps; 0 leaves it to the epochs"""
 
+    @property
+    def begins(self) -> bool:
+        """Whether the stage has something to do."""
+        return self.epochs > 0
+
+    @property
+    def rows_a_step(self) -> int:
+        """On all processes together."""
+        return self.batch * self.accumulate
+
+    def steps_for(self, rows: int) -> int:
+        """How many steps so many rows take, the last one perhaps a part, or as many as there may be."""
+        steps = ceil(rows / self.rows_a_step)
+        return min(steps, self.max_steps) if self.max_steps else steps
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CopyingStage(Optimisation):
@@ -56,6 +72,11 @@ class CopyingStage(Optimisation):
     """rows of random tokens, which grow longer; 0 leaves the stage out"""
     epochs: float = 1.0
     """passes over the rows"""
+
+    @property
+    def begins(self) -> bool:
+        """Whether there are rows, and they are read."""
+        return self.rows > 0 and self.epochs > 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +89,11 @@ class IdentityStage(Optimisation):
     """stop when this share of held-out answers is copied exactly"""
     check_every: int = 50
     """steps between two looks at the held-out answers"""
+
+    @property
+    def begins(self) -> bool:
+        """Whether there is a share, and it is read."""
+        return self.share > 0 and self.epochs > 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +156,11 @@ class OnPolicyStage(Optimisation):
     """what a judge has to value them by: none may be worse than before, and one better"""
     mix: float = 1.0
     """triples among what was kept, as a share of it"""
+
+    @property
+    def begins(self) -> bool:
+        """Whether there is a round."""
+        return self.rounds > 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

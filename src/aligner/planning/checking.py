@@ -1,7 +1,6 @@
 """Settings that contradict themselves or one another, told before anything is loaded."""
 
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from aligner.config import NewModel, Optimisation, TrainConfig
@@ -32,27 +31,9 @@ def check(config: TrainConfig, *, processes: int = 1, sharded: bool = False) -> 
         _check_looks(config)
 
 
-def processes_here(environ: Mapping[str, str] = os.environ) -> int:
-    """How many processes train one model, as torchrun and accelerate tell each of them."""
-    return max(int(environ.get("WORLD_SIZE") or 1), 1)
-
-
-def sharded_here(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether accelerate splits the model over the processes, by FSDP or DeepSpeed, as it tells each of them."""
-    return any(environ.get(f"ACCELERATE_USE_{kind}", "").lower() == "true" for kind in ("FSDP", "DEEPSPEED"))
-
-
 def stages_begun(config: TrainConfig) -> frozenset[str]:
     """The fields of the stages that have something to do."""
-    copying, identity, on_policy = config.copying, config.identity, config.on_policy
-    wanted = {
-        "copying": copying.rows and copying.epochs,
-        "identity": identity.share and identity.epochs,
-        "correction": config.correction.epochs,
-        "preference": config.preference.epochs,
-        "on_policy": on_policy.rounds,
-    }
-    return frozenset(name for name, has_some in wanted.items() if has_some)
+    return frozenset(name for name in _STAGES if getattr(config, name).begins)
 
 
 def _check_names(config: TrainConfig) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from aligner.config import Device
-from aligner.planning.checking import processes_here
+from aligner.training import launched
 
 _PEAKS = {
     "B200": 2250,
@@ -69,15 +69,14 @@ class Machine(NamedTuple):
 def this_machine(device: Device, out: Path, environ: Mapping[str, str] = os.environ) -> Machine:
     """What is here now for each of the processes that a launcher has started, or for one."""
     here = max(int(environ.get("LOCAL_WORLD_SIZE") or environ.get("WORLD_SIZE") or 1), 1)
-    fsdp = environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
     zero = environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE") == "3"
     gpus = gpus_here(environ) if device != "cpu" else []
     return Machine(
         memory=free_memory() // here,
         disk=shutil.disk_usage(next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())).free,
         gpu=min(gpus[:here], key=lambda gpu: gpu.free) if gpus else None,
-        processes=processes_here(environ),
-        sharded=fsdp or zero,
+        processes=launched.processes(environ),
+        sharded=launched.by_fsdp(environ) or zero,
     )
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from math import ceil
 from random import Random
 from typing import NamedTuple
 
@@ -111,16 +110,15 @@ def _on_policy(config: TrainConfig, number: int, plain: Rows) -> Stage:
 def _stage(
     name: str, how: Optimisation, rows: Rows, *, at_most: bool = False, together: int = 1, sampled: int = 0
 ) -> Stage:
-    a_step = how.batch * how.accumulate
     read = scaled(rows, how.epochs)
-    if how.max_steps and read.count > how.max_steps * a_step:
-        read = scaled(read, how.max_steps * a_step / read.count)
+    if how.max_steps and read.count > (most := how.max_steps * how.rows_a_step):
+        read = scaled(read, most / read.count)
     return Stage(
         name=name,
         how=how,
         rows=read.count,
         too_long=rows.too_long,
-        steps=ceil(read.count / a_step),
+        steps=how.steps_for(read.count),
         tokens=read.tokens,
         learnt=read.learnt,
         longest=rows.longest,

@@ -104,7 +104,7 @@ def on_policy(number: int, how: OnPolicyStage, bench: Bench) -> list[EncodedRow]
 
 def _in_order(how: Optimisation, bench: Bench, rows: Sequence[EncodedRow]) -> list[EncodedRow]:
     order = shuffled(rows, epochs=how.epochs, seed=bench.seed)
-    return grouped_by_length(order, batch=how.batch * how.accumulate, seed=bench.seed)
+    return grouped_by_length(order, batch=how.rows_a_step, seed=bench.seed)
 
 
 def _random(bench: Bench, count: int, *, seed: int, shortest: int = 2) -> list[EncodedRow]:

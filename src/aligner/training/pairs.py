@@ -112,7 +112,7 @@ def encode_pairs(
     encoded = [_encoded(encoder, eos_id, pair) for pair in pairs]
     fitting = [pair for pair in encoded if len(pair.ids) <= max_length and pair.chosen != pair.rejected]
     order = shuffled(fitting, epochs=how.epochs, seed=seed)
-    ordered = grouped_by_length(order, batch=how.batch * how.accumulate, seed=seed)
+    ordered = grouped_by_length(order, batch=how.rows_a_step, seed=seed)
     return EncodedPairs(ordered, len(encoded) - len(fitting))
 
 

@@ -13,19 +13,13 @@ import torch
 from torch import distributed
 
 from aligner.errors import MisuseError
+from aligner.training.launched import is_main
+from aligner.training.launched import processes as count
+
+__all__ = ["count", "is_main", "main_first", "share_of", "told_by_main", "wait"]
 
 T = TypeVar("T")
 _LONGEST_WAIT = timedelta(days=7)
-
-
-def count() -> int:
-    """How many processes train together."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def is_main() -> bool:
-    """Whether this is the process that writes, measures and speaks."""
-    return int(os.environ.get("RANK", "0")) == 0
 
 
 def wait() -> None:

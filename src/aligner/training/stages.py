@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from math import ceil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,13 +60,13 @@ class Origin(NamedTuple):
 def stages_of(config: TrainConfig) -> list[Stage]:
     """The stages that have something to do."""
     found = [
-        (config.copying.rows and config.copying.epochs, _copying(config)),
-        (config.identity.share and config.identity.epochs, _identity(config)),
-        (config.correction.epochs, _correction(config)),
-        (config.preference.epochs, _preference(config)),
-        *((1, _on_policy(config, number)) for number in range(1, config.on_policy.rounds + 1)),
+        _copying(config),
+        _identity(config),
+        _correction(config),
+        _preference(config),
+        *(_on_policy(config, number) for number in range(1, config.on_policy.rounds + 1)),
     ]
-    return [stage for wanted, stage in found if wanted]
+    return [stage for stage in found if stage.how.begins]
 
 
 def key_of(stage: Stage, parent: str, shared: Mapping[str, Any]) -> str:
@@ -110,9 +109,3 @@ def _on_policy(config: TrainConfig, number: int) -> Stage:
 
 def _chosen(pair: EncodedPair) -> EncodedRow:
     return EncodedRow((*pair.prompt, *pair.chosen), len(pair.prompt))
-
-
-def steps_of(how: Optimisation, rows: int) -> int:
-    """How many steps a stage takes over so many rows, unless it has learnt enough before."""
-    steps = ceil(rows / (how.batch * how.accumulate))
-    return min(steps, how.max_steps) if how.max_steps else steps

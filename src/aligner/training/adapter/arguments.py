@@ -53,8 +53,6 @@ class Fit:
     on_progress: Callable[[Progress], None] = lambda _: None
     check_every: int = 0
     """steps between two questions whether to stop; 0 never asks"""
-    check_after: int = 0
-    """steps before the first such question"""
     is_enough: Callable[[Any, int], bool] = lambda _model, _step: False
     """whether the model has learnt what it should after that step; asked every `check_every` steps"""
     measure_every: int = 0
@@ -63,7 +61,7 @@ class Fit:
     """looks at the model after that step, before the checkpoint of the step counts"""
 
 
-def arguments(plan: Fit, *, on_cpu: bool) -> SFTConfig:
+def arguments(plan: Fit, *, rows: int, on_cpu: bool) -> SFTConfig:
     """The trainer's arguments; one item of its data is a batch."""
     own: dict[str, Any] = {
         "per_device_train_batch_size": 1,
@@ -72,10 +70,10 @@ def arguments(plan: Fit, *, on_cpu: bool) -> SFTConfig:
         "packing": False,
         "dataset_kwargs": {"skip_prepare_dataset": True},
     }
-    return SFTConfig(**common_arguments(plan, on_cpu=on_cpu), **own)
+    return SFTConfig(**common_arguments(plan, rows=rows, on_cpu=on_cpu), **own)
 
 
-def common_arguments(plan: Fit, *, on_cpu: bool) -> dict[str, Any]:
+def common_arguments(plan: Fit, *, rows: int, on_cpu: bool) -> dict[str, Any]:
     """What all of TRL's trainers are told."""
     stage = plan.stage
     return {
@@ -87,7 +85,7 @@ def common_arguments(plan: Fit, *, on_cpu: bool) -> dict[str, Any]:
         "bf16": not on_cpu,
         "activation_checkpointing": {"on": True, "off": False, "auto": not on_cpu}[plan.gradient_checkpointing],
         "num_train_epochs": 1,
-        "max_steps": stage.max_steps or -1,
+        "max_steps": stage.steps_for(rows),  # with more than there are, the trainer would begin anew
         "train_sampling_strategy": "sequential",
         "learning_rate": stage.learning_rate,
         "lr_scheduler_type": {"constant": "constant_with_warmup"}.get(stage.schedule, stage.schedule),

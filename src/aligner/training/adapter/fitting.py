@@ -44,7 +44,7 @@ def trainer_of(model: Any, tokenizer: Any, rows: Sequence[EncodedRow], plan: Fit
     return WeightedTrainer(
         model=model,
         processing_class=tokenizer,
-        args=arguments(plan, on_cpu=model.device.type == "cpu"),
+        args=arguments(plan, rows=len(rows), on_cpu=model.device.type == "cpu"),
         train_dataset=batches.numbered(),
         data_collator=batches,
         callbacks=[CompleteMarker(), Watcher(plan, [len(row.ids) for row in rows])],

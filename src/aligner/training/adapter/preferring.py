@@ -1,6 +1,5 @@
 """Teach a model to prefer what should be written to what must not be (DPO, and APO), in an order that is given."""
 
-import os
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from itertools import cycle, islice
@@ -18,6 +17,7 @@ from aligner.training.adapter.arguments import Fit, common_arguments, low_rank
 from aligner.training.adapter.fitting import run_to_the_end
 from aligner.training.adapter.watching import Watcher
 from aligner.training.checkpoints import CompleteMarker
+from aligner.training.launched import by_fsdp
 from aligner.training.pairs import EncodedPair
 
 try:
@@ -44,9 +44,10 @@ def prefer(model: Any, tokenizer: Any, pairs: Sequence[EncodedPair], plan: Fit, 
     batches = _Batches(pairs, how, tokenizer.pad_token_id)
     trainer = _Trainer(
         model=model,
-        ref_model=deepcopy(model) if _is_sharded() and not plan.lora.rank else None,
+        # Under FSDP a copy has to stand for where the model began.
+        ref_model=deepcopy(model) if by_fsdp() and not plan.lora.rank else None,
         processing_class=tokenizer,
-        args=_arguments(plan, how, on_cpu=model.device.type == "cpu"),
+        args=_arguments(plan, how, rows=len(batches.lengths), on_cpu=model.device.type == "cpu"),
         train_dataset=batches.numbered(),
         data_collator=batches,
         callbacks=[CompleteMarker(), Watcher(plan, batches.lengths, told=_TOLD)],
@@ -59,7 +60,7 @@ class _Batches:
     """The pairs in batches, which are numbered, as many as make whole steps; called with one, it makes it."""
 
     def __init__(self, pairs: Sequence[EncodedPair], how: PreferenceStage, pad_id: int) -> None:
-        step = how.batch * how.accumulate
+        step = how.rows_a_step
         self._pairs = list(islice(cycle(pairs), ceil(len(pairs) / step) * step))
         self._size = how.batch
         self._collate = DataCollatorForPreference(pad_token_id=pad_id)
@@ -111,9 +112,9 @@ class _Trainer(DPOTrainer):
         return dataset
 
 
-def _arguments(plan: Fit, how: PreferenceStage, *, on_cpu: bool) -> DPOConfig:
+def _arguments(plan: Fit, how: PreferenceStage, *, rows: int, on_cpu: bool) -> DPOConfig:
     return DPOConfig(
-        **common_arguments(plan, on_cpu=on_cpu),
+        **common_arguments(plan, rows=rows, on_cpu=on_cpu),
         per_device_train_batch_size=1,
         gradient_accumulation_steps=processes.share_of(how.accumulate),
         beta=how.beta,
@@ -122,8 +123,3 @@ def _arguments(plan: Fit, how: PreferenceStage, *, on_cpu: bool) -> DPOConfig:
         precompute_ref_log_probs=True,
         max_length=None,
     )
-
-
-def _is_sharded() -> bool:
-    """Whether accelerate shards the model (FSDP), when it is a copy that has to stand for where the model began."""
-    return os.environ.get("ACCELERATE_USE_FSDP", "false") == "true"

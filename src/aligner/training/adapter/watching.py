@@ -46,7 +46,7 @@ class Watcher(TrainerCallback):
         """Measure, and stop where the model has learnt enough."""
         plan, step = self._plan, state.global_step
         measure = plan.measure_every and step % plan.measure_every == 0
-        check = plan.check_every and step > plan.check_after and step % plan.check_every == 0
+        check = plan.check_every and step % plan.check_every == 0
         if not (measure or check):
             return
         model.eval()
@@ -73,4 +73,4 @@ class Watcher(TrainerCallback):
 
     def _rows(self, step: int) -> int:
         stage = self._plan.stage
-        return min(step * stage.batch * stage.accumulate, len(self._tokens) - 1)
+        return min(step * stage.rows_a_step, len(self._tokens) - 1)
