@@ -1,16 +1,16 @@
-"""What judges read: a rubric for each quality, as the paper published them and in our own words; all wording is here.
+"""What judges read: a rubric for each quality, as the paper published them and in our own words.
 
 Answers are data. They are put in by one pass, and a mark of the rubric's own that stands in an answer gets a backslash
 behind its first letter, so that no answer can end early, speak for the other one, or give the verdict.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, get_args
 
 from aligner.errors import unknown
+from aligner.prompts.sealing import Seal, filled
 from aligner.records import Message, Question
 
 Quality = Literal["helpful", "harmless", "honest", "empathetic", "summary"]
@@ -38,23 +38,20 @@ class Rubric:
     def messages(self, question: Question, first: str, second: str) -> tuple[Message, Message]:
         """What the judge is asked."""
         texts = {"question": text_of(question), "first": first, "second": second}
-        user = _SLOT.sub(lambda slot: self.sealed(texts[slot[1]]), self.user)
+        user = filled(self.user, {name: self.sealed(text) for name, text in texts.items()})
         return Message("system", self.system), Message("user", user)
 
     def sealed(self, text: str) -> str:
         """A text without the rubric's marks; `unsealed` gives it back letter by letter."""
-        return self._mark.sub(r"\1\\\2", text)
+        return self._seal.sealed(text)
 
     def unsealed(self, text: str) -> str:
         """The text that was sealed."""
-        return self._mark.sub(lambda mark: mark[1] + mark[2][1:], text)
+        return self._seal.unsealed(text)
 
     @cached_property
-    def _mark(self) -> re.Pattern[str]:
-        """A mark's first letter and the backslashes behind it, before the rest of the mark."""
-        starts = "".join(sorted({re.escape(mark[0]) for mark in self.marks}))
-        rests = "|".join(re.escape(mark[1:]) for mark in self.marks)
-        return re.compile(rf"([{starts}])(\\*)(?={rests})", re.IGNORECASE)
+    def _seal(self) -> Seal:
+        return Seal(self.marks)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,9 +61,6 @@ class Rubrics:
     name: str
     version: int
     of: Mapping[Quality, Rubric]
-
-
-_SLOT = re.compile(r"\{(question|first|second)\}")
 
 
 def text_of(question: Question) -> str:
