@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial, reduce
 from itertools import groupby
-from typing import NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 
+from aligner.data.chats import first_exchange
 from aligner.data.fields import (
     as_asked,
     conversation_of,
@@ -53,9 +54,9 @@ def triples(row: Mapping[str, object], fields: Fields = Fields()) -> Triple:
     named = {fields.question, fields.answer, fields.correction}
     told = {name: value for name, value in row.items() if name not in named}  # many call the question an instruction
     return Triple(
-        as_asked(_reach(row, question), question),
-        text_of(_reach(row, fields.answer), fields.answer),
-        text_of(_reach(row, fields.correction), fields.correction),
+        as_asked(reach(row, question), question),
+        text_of(reach(row, fields.answer), fields.answer),
+        text_of(reach(row, fields.correction), fields.correction),
         sources_of(row) or (fields.question, fields.answer, fields.correction),
         conversation_of(row),
         instruction_of(told),
@@ -90,11 +91,30 @@ def ultrafeedback(row: Mapping[str, object]) -> Reading:
     return _best_and_worst(row) if "completions" in row else _message_pair(row)
 
 
+def truthfulqa(row: Mapping[str, object]) -> Reading:
+    """TruthfulQA, with the columns of its CSV file or of the hub: the first incorrect answer, and the best one.
+
+    Lin et al., TruthfulQA: measuring how models mimic human falsehoods, 2022.
+    """
+    question = text_field(row, _column(row, "Question"))
+    best = text_field(row, _column(row, "Best Answer"))
+    wrong = _first_of(row, _column(row, "Incorrect Answers"))
+    return _preference(question, wrong, best, source="truthfulqa", names=("incorrect_answers", "best_answer"))
+
+
+def sharegpt(row: Mapping[str, object]) -> Reading:
+    """ShareGPT: chats with `from` and `value`; nobody corrected them, so that they hold questions and answers alone."""
+    first_exchange(row)
+    return NoTriple("holds no correction")
+
+
 FORMATS: Mapping[str, Callable[..., Reading]] = {
     "triples": triples,
     "hh-rlhf": hh_rlhf,
     "pku-saferlhf": pku_saferlhf,
     "ultrafeedback": ultrafeedback,
+    "truthfulqa": truthfulqa,
+    "sharegpt": sharegpt,
 }
 
 
@@ -109,8 +129,30 @@ def reader_named(name: str, fields: Fields = Fields()) -> Reader:
     return FORMATS[name]
 
 
-def _reach(row: Mapping[str, object], path: str) -> object:
-    """What stands at a dotted path; a field whose own name has dots comes first."""
+class Given(NamedTuple):
+    """What a row gives to those who do not need a whole triple."""
+
+    question: Question
+    answer: str | None = None
+    correction: str | None = None
+
+
+Takes = Literal["questions", "answers", "triples"]
+Giver = Callable[[Mapping[str, object]], Given | NoTriple]
+
+
+def giver_named(name: str, takes: Takes, fields: Fields = Fields()) -> Giver:
+    """Takes of rows of a format the question alone, also the answer, or the correction, too.
+
+    Fields of what is not taken may be absent from "triples", "truthfulqa" and "sharegpt".
+    """
+    if takes != "triples" and name in _GIVERS:
+        return partial(_GIVERS[name], takes, fields)
+    return partial(_given, takes, reader_named(name, fields))
+
+
+def reach(row: Mapping[str, object], path: str) -> object:
+    """What stands at a dotted path, or None; a field whose own name has dots comes first."""
     if path in row:
         return row[path]
     start: object = row
@@ -260,3 +302,60 @@ def _asked_before(messages: tuple[Message, ...]) -> Question | None:
     if messages[-1].role != "user" or not messages[-1].content.strip():
         raise RowError("there is no question of the user before the reply")
     return as_question(messages)
+
+
+# ---- TruthfulQA ------------------------------------------------------------------------------------------------------
+
+
+def _column(row: Mapping[str, object], name: str) -> str:
+    return name if name in row else name.lower().replace(" ", "_")
+
+
+def _first_of(row: Mapping[str, object], name: str) -> str:
+    """The first text of a list, or of those that ";" parts."""
+    value = row.get(name)
+    items = cast(list[object], value) if isinstance(value, list) else [*text_field(row, name).split(";")]
+    return text_of(items[0] if items else "", name).strip()
+
+
+# ---- questions and answers without corrections -----------------------------------------------------------------------
+
+
+def _given(takes: Takes, reader: Reader, row: Mapping[str, object]) -> Given | NoTriple:
+    found = reader(row)
+    if isinstance(found, NoTriple):
+        return found
+    return Given(
+        found.question,
+        found.answer if takes != "questions" else None,
+        found.correction if takes == "triples" else None,
+    )
+
+
+def _given_fields(takes: Takes, fields: Fields, row: Mapping[str, object]) -> Given:
+    absent = fields.question == "question" and row.get("question") is None and row.get("messages") is not None
+    name = "messages" if absent else fields.question
+    question = as_asked(reach(row, name), name)
+    return Given(question, None if takes == "questions" else text_of(reach(row, fields.answer), fields.answer))
+
+
+def _given_truthfulqa(takes: Takes, _: Fields, row: Mapping[str, object]) -> Given:
+    question = text_field(row, _column(row, "Question"))
+    return Given(question, None if takes == "questions" else _first_of(row, _column(row, "Incorrect Answers")))
+
+
+def _given_sharegpt(takes: Takes, _: Fields, row: Mapping[str, object]) -> Given | NoTriple:
+    found = first_exchange(row)
+    if found is None:
+        return NoTriple("does not begin with a question of the user")
+    question, reply = found
+    if takes == "answers" and reply is None:
+        return NoTriple("no reply follows the question")
+    return Given(question, reply if takes == "answers" else None)
+
+
+_GIVERS: Mapping[str, Callable[[Takes, Fields, Mapping[str, object]], Given | NoTriple]] = {
+    "triples": _given_fields,
+    "truthfulqa": _given_truthfulqa,
+    "sharegpt": _given_sharegpt,
+}
