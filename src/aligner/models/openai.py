@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
@@ -20,7 +20,7 @@ from aligner.models.reading import (
     objects_of,
     text_of,
 )
-from aligner.models.server import Server
+from aligner.models.server import Retries, Server
 from aligner.records import Completion, Message, SamplingParams, Usage
 
 _OPENAI = "https://api.openai.com/v1"
@@ -54,6 +54,11 @@ class OpenAIModel:
 
     async def __aexit__(self, *_: object) -> None:
         await self.server.sessions.release()
+
+    def once(self, key: str) -> Self:
+        """The same model that asks a single time, under an `Idempotency-Key`: asked twice, a server may answer once."""
+        server = replace(self.server, retries=Retries(attempts=1), headers={"Idempotency-Key": key})
+        return replace(self, server=server)
 
     async def complete(
         self,
@@ -165,11 +170,12 @@ def _completion(server: Server, body: bytes) -> Completion:
     answer = object_of(json_of(server, body))
     choice = first_of(answer.get("choices"))
     message, usage = object_of(choice.get("message")), object_of(answer.get("usage"))
+    used = Usage(number_of(usage.get("prompt_tokens")), number_of(usage.get("completion_tokens")))
     text = message.get("content")
     if not isinstance(text, str) or (not text and message.get("tool_calls")):
-        raise server.error(f"status 200, but {_problem(answer, message)}", body)
-    read, written = number_of(usage.get("prompt_tokens")), number_of(usage.get("completion_tokens"))
-    return Completion(text, text_of(choice.get("finish_reason")) or "stop", Usage(read, written))
+        line = f"status 200, but {_problem(answer, message)}"
+        raise server.broken(line, body) if answer.get("error") else server.unusable(line, body, used)
+    return Completion(text, text_of(choice.get("finish_reason")) or "stop", used)
 
 
 def _first_logprobs(answer: object) -> Mapping[str, float]:

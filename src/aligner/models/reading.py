@@ -30,11 +30,11 @@ async def events_of(chunks: AsyncIterator[bytes]) -> AsyncGenerator[str, None]:
 
 
 def json_of(server: Server, body: bytes) -> Any:
-    """What the JSON says; ModelError when it is none."""
+    """What the JSON says; BrokenError when it is none."""
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise server.error("status 200, but no valid JSON", body) from error
+        raise server.broken("status 200, but no valid JSON", body) from error
 
 
 def object_of(value: object) -> Mapping[str, object]:

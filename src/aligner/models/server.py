@@ -15,6 +15,7 @@ import orjson
 import stamina
 
 from aligner.errors import ModelError
+from aligner.records import Usage
 
 _RETRIED = frozenset({408, 409, 429})
 _CURES: Mapping[int, str] = {
@@ -51,19 +52,34 @@ class Retries:
 
 
 class TransientError(ModelError):
-    """A failure that may pass; `wait` is how many seconds the server asks for."""
+    """A failure that may pass: how many seconds the server asks for, its status, 0 for none, and its word for it."""
 
-    def __init__(self, line: str, wait: float | None = None) -> None:
+    def __init__(self, line: str, wait: float | None = None, status: int = 0, code: str = "") -> None:
         super().__init__(line)
         self.wait = wait
+        self.status = status
+        self.code = code
 
 
 class RefusedError(ModelError):
-    """A refusal for good, with the status that the server gave it."""
+    """A refusal for good, with the status that the server gave it, and its word for it."""
 
-    def __init__(self, line: str, status: int) -> None:
+    def __init__(self, line: str, status: int, code: str = "") -> None:
         super().__init__(line)
         self.status = status
+        self.code = code
+
+
+class BrokenError(ModelError):
+    """An answer that did not come whole: late, cut off or no JSON; the server may have made and counted it."""
+
+
+class UnusableError(ModelError):
+    """A whole answer that holds no text, and the tokens that it took, as far as the server says."""
+
+    def __init__(self, line: str, usage: Usage = Usage()) -> None:
+        super().__init__(line)
+        self.usage = usage
 
 
 class Answer(NamedTuple):
@@ -111,6 +127,8 @@ class Server:
     retries: Retries = Retries()
     largest_answer: int = 32 * 2**20
     """bytes at the most"""
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    """what else goes into the request's header; never a key"""
     sessions: Sessions = field(default_factory=Sessions, repr=False, compare=False)
 
     @asynccontextmanager
@@ -136,6 +154,14 @@ class Server:
         """The error for an answer that cannot be used, with its beginning."""
         return ModelError(self._line(problem, body))
 
+    def broken(self, problem: str, body: bytes = b"") -> BrokenError:
+        """The error for an answer that did not come whole, with its beginning."""
+        return BrokenError(self._line(problem, body))
+
+    def unusable(self, problem: str, body: bytes, usage: Usage) -> UnusableError:
+        """The error for a whole answer without text, with its beginning."""
+        return UnusableError(self._line(problem, body), usage)
+
     async def _send_until_taken(self, send: Callable[[], Awaitable[aiohttp.ClientResponse]]) -> aiohttp.ClientResponse:
         retries = self.retries
         call = stamina.AsyncRetryingCaller(
@@ -150,7 +176,8 @@ class Server:
     async def _send(
         self, session: aiohttp.ClientSession, body: bytes, limits: aiohttp.ClientTimeout
     ) -> aiohttp.ClientResponse:
-        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {self.key}"} if self.key else {})
+        key = {"Authorization": f"Bearer {self.key}"} if self.key else {}
+        headers = {"Content-Type": "application/json", **self.headers, **key}
         try:
             response = await session.post(self.url, data=body, headers=headers, timeout=limits, allow_redirects=False)
         except (aiohttp.ClientError, TimeoutError) as error:
@@ -169,25 +196,26 @@ class Server:
                     raise self.error(f"the answer is larger than {self.largest_answer:,} bytes")
                 yield chunk
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise self.error(f"the answer was cut off: {self._reason(error)}") from error
+            raise self.broken(f"the answer was cut off: {self._reason(error)}") from error
 
     async def _refusal(self, response: aiohttp.ClientResponse) -> ModelError:
         try:
             body = await response.content.read(2**16)
         except (aiohttp.ClientError, TimeoutError):
             body = b""
-        status = response.status
+        status, code = response.status, _code_of(body)
         line = self._line(f"status {status}{_CURES.get(status, '')}", body)
         passing = status in _RETRIED or status >= 500
         if not passing or response.headers.get("x-should-retry") == "false":
-            return RefusedError(line, status)
-        return TransientError(line, seconds_to_wait(response.headers.get("Retry-After"), datetime.now(UTC)))
+            return RefusedError(line, status, code)
+        wait = seconds_to_wait(response.headers.get("Retry-After"), datetime.now(UTC))
+        return TransientError(line, wait, status, code)
 
     def _lost(self, error: Exception) -> ModelError:
         """The error for a request that got no answer."""
         unsure = isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ConnectionTimeoutError)
         passing = isinstance(error, aiohttp.ClientConnectionError) and not isinstance(error, aiohttp.ClientSSLError)
-        kind = TransientError if passing and not unsure else ModelError
+        kind = BrokenError if unsure else TransientError if passing else ModelError
         return kind(f"{self.url}: {self._reason(error)}")
 
     def _reason(self, error: Exception) -> str:
@@ -214,6 +242,15 @@ class Server:
         # A server may repeat the key that it does not like.
         start = one_line(text.replace(self.key, "***") if self.key else text)[:200]
         return f"{self.url}: {problem}: {start}" if start else f"{self.url}: {problem}"
+
+
+def _code_of(body: bytes) -> str:
+    """The server's own word for an error, as OpenAI puts it; empty where there is none."""
+    try:
+        error = orjson.loads(body)["error"]
+        return str(error.get("code") or error.get("type") or "")[:100]
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return ""
 
 
 def seconds_to_wait(header: str | None, now: datetime) -> float | None:
