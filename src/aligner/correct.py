@@ -3,29 +3,44 @@
 import asyncio
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, NamedTuple
+
+import orjson
 
 from aligner.config import CorrectConfig, Device, GateChoice
 from aligner.correcting.guards import GUARDS, Guard, sure_from
+from aligner.correcting.rows import Asked, KeepAnswer, Stop, asked_of, corrections_of, outcomes, result_of, windows
 from aligner.correcting.show import show_correction
+from aligner.correcting.stamps import stamp_of_aligner, stamp_of_rows
 from aligner.correcting.writers import HasGate, Writer, gate_of, load_writer
-from aligner.data.fields import exchange_of
 from aligner.errors import MisuseError
-from aligner.files import Row, RowError, bad_rows_named, open_rows, read
+from aligner.files import RowWriter, bad_rows_named, open_rows, read, write_json_atomic
+from aligner.files.bad_rows import StopAtBadRow
 from aligner.files.output import label
-from aligner.jobs import progress
+from aligner.files.paths import kind_of
+from aligner.files.writing import OUTPUTS
+from aligner.jobs import Tick, progress
 from aligner.objectives import instruction_from
 from aligner.records import ChatModel, Completion, Correction, Exchange, Message, Question, SamplingParams, as_question
 from aligner.scoring.edits import edits_between
+from aligner.sharding.calling import Part
+from aligner.sharding.cutting import LeaveOut, Slice, check_cuttable, cut, shard_of
+from aligner.sharding.engines import Engine, run_parts
+from aligner.sharding.facts import facts_of
+from aligner.sharding.locking import holding
+from aligner.sharding.merging import merge
+from aligner.sharding.plan import Plan, found, is_finished, planned
+from aligner.sharding.suspects import Suspects
 
-T = TypeVar("T")
 _GREEDY = SamplingParams()
 _AHEAD = 16
 """batches that are read ahead, so that a new answer can enter whenever one is through"""
+_SECONDS_FOR_ANOTHER = 60.0
+"""for a process of an earlier run, whose driver was killed, to end"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,69 +167,213 @@ def correct_answers(config: CorrectConfig) -> None:
 
 
 def correct_file(config: CorrectConfig) -> None:
-    """Correct every answer of a file, in order; interrupted and called again, the rows are those of one run."""
+    """Correct every answer of a file, in order; interrupted and called again, the rows are those of one run.
+
+    In parts, by other processes or as one job of an array, what comes out has the bytes of a single run.
+    """
     if config.answers is None or config.out is None:
         raise MisuseError("no place for the corrections: name a file with --out, or - for standard output")
     if config.batch < 1:
         raise MisuseError(f"--batch must be at least 1, not {config.batch}")
-    bad_rows = bad_rows_named(config.on_bad_row, config.out)
-    instruction = instruction_from(config.instruction, config.objective)
-    rows = read(config.answers, lambda row: _asked(row, instruction, aligner.writer), bad_rows=bad_rows)
-    aligner = Aligner.from_pretrained(config.aligner, device=config.device, gate=config.gate)
-    if instruction and not aligner.writer.takes_instructions:
-        raise MisuseError(f"{config.aligner} takes no instruction: train an Aligner on rows that have some")
-    run = {"answers": str(config.answers), "aligner": aligner.writer.fingerprint, "batch": config.batch}
-    run |= {"instruction": instruction} if instruction else {}
-    counts = Counter[str]()
-    with open_rows(config.out, run) as writer, progress("correct", done=writer.done, unit="answers") as tick:
-        first = 0
-        # A window is corrected whole or not at all, so that the same answers always share their passes.
-        for window in windows(rows, _AHEAD * config.batch):
-            if (new := max(writer.done - first, 0)) < len(window):
-                corrections = aligner.correct_many((exchange for _, exchange in window), batch=config.batch)
-                results = [_result(row, correction) for (row, _), correction in zip(window, corrections, strict=True)]
-                writer.append(results[new:])
-                counts.update(map(_outcome, results))
-                own = sum(exchange.instruction != instruction for _, exchange in window)
-                counts.update({"told by an instruction of their own": own} if own else {})
-                tick(len(window) - new)
-            first += len(window)
+    if config.shard:
+        _correct_shard(config, config.answers, config.out)
+    elif config.engine != "local" or config.shards or config.workers:
+        _correct_parts(config, config.answers, config.out)
+    else:
+        _correct_whole(config, config.answers, config.out)
+
+
+def _correct_whole(config: CorrectConfig, answers: Path, out: Path) -> None:
+    bad_rows = bad_rows_named(config.on_bad_row, out)
+    rows = read(answers, _parser(config, lambda: aligner), bad_rows=bad_rows)
+    aligner = _loaded(config)
+    with open_rows(out, _run(config, aligner)) as writer, progress("correct", done=writer.done, unit="answers") as tick:
+        counts = _correct_rows(config, aligner, rows, writer=writer, suspects=Suspects(), tick=tick)
         writer.finish()
     bad_rows.finish()
-    print(_summary(config.out, counts, bad_rows.reasons), file=sys.stderr)
+    _tell(out, counts, bad_rows.reasons)
 
 
-def _asked(row: Mapping[str, object], instruction: str, writer: Writer) -> Exchange:
-    """The exchange in a row, which is told the instruction unless it has one of its own; raises RowError."""
-    exchange = exchange_of(row, instruction=instruction)
-    if exchange.instruction and not writer.takes_instructions:
-        cure = "leave the column out, or take an Aligner that was trained on rows with instructions"
-        raise RowError(f'"instruction" or "objective" tells the Aligner something, and this one takes none: {cure}')
-    return exchange
+def _correct_rows(
+    config: CorrectConfig,
+    aligner: Aligner,
+    rows: Iterable[Asked],
+    *,
+    writer: RowWriter,
+    suspects: Suspects,
+    tick: Tick,
+) -> Counter[str]:
+    """Correct the rows behind those that are written, and count what became of them."""
+    instruction, counts, first = _instruction(config), Counter[str](), 0
+    failing = Stop(config.answers or Path("-")) if config.on_bad_row == "stop" else KeepAnswer()
+    correct_many = partial(aligner.correct_many, batch=config.batch)
+    # A window is corrected whole or not at all, so that the same answers always share their passes.
+    for window in windows(rows, _AHEAD * config.batch):
+        if (new := max(writer.done - first, 0)) < len(window):
+            corrections = corrections_of(window, correct_many, failing=failing, suspects=suspects)
+            results = [result_of(row, correction) for (row, _), correction in zip(window, corrections, strict=True)]
+            writer.append(results[new:])
+            counts.update(outcomes(results, instruction))
+            tick(len(window) - new)
+        first += len(window)
+    return counts
 
 
-def _result(row: Row, correction: Correction) -> dict[str, object]:
-    """The row as it was read, and what became of its answer; fields of the same names stay as `given_…`."""
-    found = {"correction": correction.text, "changed": correction.changed, "kept_reason": correction.kept_reason}
-    given = {f"given_{name}": row.data[name] for name in found if name in row.data}
-    return {**row.data, **given, **found}
+def _correct_parts(config: CorrectConfig, answers: Path, out: Path) -> None:
+    """Correct all parts in other processes, and make one file of them; where all is done, say so and end."""
+    job = _job(config, answers, out)
+    if not (plan := is_finished(out, job, parts=config.shards)):
+        plan = planned(out, job, lambda: _cut(config, answers, parts=config.shards), parts=config.shards)
+        left, rows = plan.left(), sum(part.rows for part in plan.slices)
+        parts = [
+            Part(number, len(plan.slices), PartTask(config, number), suspects=_suspects(plan, number))
+            for number in left
+        ]
+        done = rows - sum(plan.slices[number].rows for number in left)
+        gpus = int(config.device == "cuda")
+        engine = Engine(name=config.engine, workers=config.workers, address=config.ray_address, gpus=gpus)
+        with progress("correct", rows, done=done, unit="answers") as tick:
+            run_parts(
+                parts, "aligner.correct:correct_part", engine, lambda part, _: tick(plan.slices[part.number].rows)
+            )
+    _finish(plan, out)
 
 
-def _outcome(result: Mapping[str, object]) -> str:
-    kept = result["kept_reason"]
-    return f"kept ({kept})" if kept else "changed" if result["changed"] else "unchanged"
+def _correct_shard(config: CorrectConfig, answers: Path, out: Path) -> None:
+    """Correct one part in this process; whoever ends last makes one file of them."""
+    number, count = shard_of(config.shard)
+    job = _job(config, answers, out)
+    if not (plan := is_finished(out, job, parts=count)):
+        plan = planned(out, job, lambda: _cut(config, answers, parts=count), parts=count)
+        with progress("correct", plan.slices[number].rows, unit="answers") as tick:
+            facts = correct_part(PartTask(config, number), tick=tick)
+        # In this order: parts are gone only once the job is finished.
+        if facts and (left := len(plan.left())) and not is_finished(out, job, parts=count):
+            _tell(plan.part(number), facts["counts"], facts["skipped"], f"; {left:,} of {count:,} parts are left")
+            return
+    _finish(plan, out)
 
 
-def _summary(out: Path, counts: Mapping[str, int], skipped: Mapping[str, int]) -> str:
+def _in_silence(count: int = 1, note: str = "") -> None:
+    """Nobody is told."""
+
+
+class PartTask(NamedTuple):
+    """A part of a file that is to be corrected; its place is in the manifest."""
+
+    config: CorrectConfig
+    number: int
+
+
+def correct_part(task: PartTask, deaths: int = 0, tick: Tick = _in_silence) -> Mapping[str, Any]:
+    """Correct one part of a file, unless it is done, and give its facts: rows, counts, skipped, sha256, aligner.
+
+    There are none where another process has made one file of all parts meanwhile. `deaths` is how many processes it
+    has ended in this run; from two on its rows are tried one by one.
+    """
+    config, number = task
+    if (plan := _plan(config)).finished:
+        return {}
+    with holding(plan.beside(number, "lock"), seconds=_SECONDS_FOR_ANOTHER):
+        # In this order: a part is gone only once the job is finished.
+        is_made = plan.part(number).is_file()
+        if _plan(config).finished:
+            return {}
+        if not is_made:
+            suspects = Suspects(_suspects(plan, number), deaths=deaths)
+            return _make_part(config, plan, number, suspects=suspects, tick=tick)
+        try:
+            return orjson.loads(plan.facts(number).read_bytes())
+        except FileNotFoundError:
+            return {}
+
+
+def _plan(config: CorrectConfig) -> Plan:
+    if config.out is None or (plan := found(config.out)) is None:
+        raise MisuseError(f"{config.out}: nothing says where its parts begin")
+    return plan
+
+
+def _suspects(plan: Plan, number: int) -> Path:
+    return plan.beside(number, "suspects.json")
+
+
+def _make_part(config: CorrectConfig, plan: Plan, number: int, *, suspects: Suspects, tick: Tick) -> Mapping[str, Any]:
+    out, part = plan.part(number), plan.slices[number]
+    bad_rows = bad_rows_named(config.on_bad_row, out)
+    aligner = _loaded_once(config, stamp_of_aligner(config.aligner))
+    rows = part.of(read(config.answers or "-", _parser(config, lambda: aligner), bad_rows=bad_rows, begin=part.begin))
+    with open_rows(out, {**_run(config, aligner), "part": out.name}) as writer:
+        tick(writer.done)
+        _correct_rows(config, aligner, rows, writer=writer, suspects=suspects, tick=tick)
+        bad_rows.finish()
+        facts = facts_of(out, lambda results: outcomes(results, _instruction(config)))
+        made = {**facts, "skipped": dict(bad_rows.reasons), "aligner": aligner.writer.fingerprint}
+        write_json_atomic(plan.facts(number), made)
+        writer.finish()
+    return made
+
+
+def _cut(config: CorrectConfig, answers: Path, *, parts: int) -> Sequence[Slice]:
+    """Where the parts begin; the Aligner is loaded for that only if rows tell it something."""
+    bad_rows = StopAtBadRow() if config.on_bad_row == "stop" else LeaveOut()
+    rows = read(answers, _parser(config, lambda: _loaded(config)), bad_rows=bad_rows)
+    return cut(answers, (row.line for row, _ in rows), window=_AHEAD * config.batch, parts=parts)
+
+
+def _job(config: CorrectConfig, answers: Path, out: Path) -> Mapping[str, object]:
+    """What work this is, told without loading anything."""
+    if str(out) == "-":
+        raise MisuseError("parts are made into one file: name it with --out")
+    if config.shards < 0:
+        raise MisuseError(f"--shards must be at least 1, or 0 for as many as are sensible, not {config.shards}")
+    check_cuttable(answers)
+    kind_of(out, OUTPUTS)
+    return {
+        "answers": stamp_of_rows(answers),
+        "aligner": config.aligner,
+        "made": stamp_of_aligner(config.aligner),
+        "gate": str(config.gate),
+        "batch": config.batch,
+        "instruction": _instruction(config),
+        "on_bad_row": config.on_bad_row,
+    }
+
+
+def _run(config: CorrectConfig, aligner: Aligner) -> Mapping[str, object]:
+    run = {"answers": str(config.answers), "aligner": aligner.writer.fingerprint, "batch": config.batch}
+    instruction = _instruction(config)
+    return {**run, "instruction": instruction} if instruction else run
+
+
+def _instruction(config: CorrectConfig) -> str:
+    return instruction_from(config.instruction, config.objective)
+
+
+def _parser(config: CorrectConfig, aligner: Callable[[], Aligner]) -> Callable[[Mapping[str, object]], Exchange]:
+    instruction = _instruction(config)
+    return lambda row: asked_of(row, instruction, lambda: aligner().writer.takes_instructions)
+
+
+def _loaded(config: CorrectConfig) -> Aligner:
+    aligner = Aligner.from_pretrained(config.aligner, device=config.device, gate=config.gate)
+    if _instruction(config) and not aligner.writer.takes_instructions:
+        raise MisuseError(f"{config.aligner} takes no instruction: train an Aligner on rows that have some")
+    return aligner
+
+
+@lru_cache(maxsize=1)
+def _loaded_once(config: CorrectConfig, _: str) -> Aligner:
+    """An Aligner for all parts that this process does; another stamp of it is another one."""
+    return _loaded(config)
+
+
+def _finish(plan: Plan, out: Path) -> None:
+    made = merge(plan)
+    _tell(out, made["counts"], made["skipped"])
+
+
+def _tell(out: Path, counts: Mapping[str, int], skipped: Mapping[str, int], more: str = "") -> None:
     parts = [f"{count:,} {what}" for what, count in sorted(counts.items())]
     left_out = [f"{count:,} skipped ({reason})" for reason, count in sorted(skipped.items())]
-    return f"{label(out)}: {', '.join([*parts, *left_out]) or 'no answers'}"
-
-
-def windows(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """The items in lists of `size`, the last one perhaps shorter; raises ValueError for a size under 1."""
-    if size < 1:
-        raise ValueError(f"no windows of {size} items")
-    iterator = iter(items)
-    while window := list(islice(iterator, size)):
-        yield window
+    print(f"{label(out)}: {', '.join([*parts, *left_out]) or 'no answers'}{more}", file=sys.stderr)

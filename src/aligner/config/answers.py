@@ -32,7 +32,17 @@ class CorrectConfig:
     device: Device = "auto"
     """where to decode"""
     on_bad_row: OnBadRow = "stop"
-    """stop at a row that cannot be used, or skip it into a file beside the output"""
+    """stop at a row that cannot be used, or skip it, into a file beside the output or as it was"""
+    shard: str = ""
+    """i/N, from 0: only that part of the file, for arrays of jobs on many machines; the last to end makes one file"""
+    engine: Literal["local", "ray"] = "local"
+    """where parts are corrected: in processes of this machine, or as tasks of Ray"""
+    shards: int = 0
+    """parts of the file; 0 makes one of every 16 times 16 times --batch answers"""
+    workers: int = 0
+    """parts at a time, each in a process of its own; 0 is none with local, and as many as there are CPUs with ray"""
+    ray_address: str = ""
+    """of a cluster; Ray is started on this machine without it"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,16 +14,22 @@ from aligner.files.output import OutputFile
 _BATCH = 1024
 
 
-def read_parquet(path: Path) -> Iterator[dict[str, object] | None]:
-    """The rows of a Parquet file, with None for a row whose text is not UTF-8; raises InputFileError for damage."""
+def read_parquet(path: Path, *, first: int = 1) -> Iterator[dict[str, object] | None]:
+    """The rows of a Parquet file from the first wanted on, which count from 1.
+
+    None stands for a row whose text is not UTF-8; raises InputFileError for damage.
+    """
     pa, parquet = _pyarrow()
-    line = 0
+    line = first - 1
     try:
         # Buffered and not read ahead, so that memory does not grow with the row groups.
         with parquet.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
-            for batch in file.iter_batches(_BATCH):
-                yield from _rows_of(batch)
-                line += batch.num_rows
+            groups, passed = _groups_from(file, first - 1)
+            for batch in file.iter_batches(_BATCH, row_groups=groups) if groups else ():
+                wanted = batch.slice(passed)
+                passed = max(passed - batch.num_rows, 0)
+                yield from _rows_of(wanted)
+                line += wanted.num_rows
     except (pa.ArrowException, OSError) as error:
         where = f"{path}:{line + 1}" if line else str(path)
         raise InputFileError(f"{where}: not a Parquet file, or a damaged one: {_first_line(error)}") from error
@@ -45,6 +51,15 @@ def parquet_from_lines(lines: Path, file: OutputFile) -> None:
     except (pa.ArrowException, OverflowError) as error:
         problem = f"{file.out}: the rows do not fit one Parquet schema: {_first_line(error)}"
         raise OutputFileError(f"{problem}; {lines} keeps them as JSONL") from error
+
+
+def _groups_from(file: Any, row: int) -> tuple[list[int], int]:
+    """The row groups from the one with that row on, which counts from 0, and how many rows of theirs come before it."""
+    groups = list(range(file.metadata.num_row_groups))
+    while groups and (rows := file.metadata.row_group(groups[0]).num_rows) <= row:
+        row -= rows
+        del groups[0]
+    return groups, row
 
 
 def _rows_of(batch: Any) -> Iterator[dict[str, object] | None]:

@@ -8,6 +8,7 @@ import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from itertools import islice
 from pathlib import Path
 from typing import IO, Generic, NamedTuple, TypeVar
 
@@ -21,6 +22,16 @@ from aligner.files.paths import is_stream, kind_of
 T = TypeVar("T")
 
 
+class Place(NamedTuple):
+    """Where to begin to read: at this line, and, where the file has lines that can be found so, at this byte."""
+
+    line: int = 1
+    byte: int = 0
+
+
+_START = Place()
+
+
 class Parsed(NamedTuple, Generic[T]):
     """A row and what was made of it."""
 
@@ -28,20 +39,24 @@ class Parsed(NamedTuple, Generic[T]):
     value: T
 
 
-def read_rows(path: Path | str, *, bad_rows: BadRows) -> Iterator[Row]:
-    """The rows of a JSONL, JSON or Parquet file, gzipped or not, or of standard input (`-`).
+def read_rows(path: Path | str, *, bad_rows: BadRows, begin: Place = _START) -> Iterator[Row]:
+    """The rows of a JSONL, JSON or Parquet file, gzipped or not, or of standard input (`-`), from some place on.
 
     A pipe or a device is read as JSONL whatever its name; of a `.json` file, one list of objects is read whole.
     Raises MisuseError at once for a path that cannot be read, and InputFileError for a file that is damaged.
     """
     source = Path(path)
-    rows = _line_rows(source) if _is_input_stream(source) else INPUTS[kind_of(source, INPUTS)](source)
+    kind = _line_rows if _is_input_stream(source) else INPUTS[kind_of(source, INPUTS)]
+    rows = kind(source, begin)
     return _without_bad(rows, bad_rows)
 
 
-def read(path: Path | str, parse: Callable[[dict[str, object]], T], *, bad_rows: BadRows) -> Iterator[Parsed[T]]:
+def read(
+    path: Path | str, parse: Callable[[dict[str, object]], T], *, bad_rows: BadRows, begin: Place = _START
+) -> Iterator[Parsed[T]]:
     """The rows of a file with what `parse` makes of each; a RowError that it raises makes a row a bad one."""
-    return _parsed(_label(Path(path)), read_rows(path, bad_rows=bad_rows), parse=parse, bad_rows=bad_rows)
+    rows = read_rows(path, bad_rows=bad_rows, begin=begin)
+    return _parsed(_label(Path(path)), rows, parse=parse, bad_rows=bad_rows)
 
 
 def _parsed(
@@ -92,16 +107,35 @@ def _open(path: Path) -> AbstractContextManager[IO[bytes] | gzip.GzipFile]:
     return gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb")
 
 
-def _line_rows(path: Path) -> Iterator[Row | BadRow]:
+def line_starts(path: Path) -> Iterator[int]:
+    """The byte at which each line begins, where a file can be read from there on; nothing for other kinds."""
+    if kind_of(path, INPUTS) not in _SEEKABLE:
+        return
+    byte = 0
+    with path.open("rb") as lines:
+        for line in lines:
+            yield byte
+            byte += len(line)
+
+
+def _line_rows(path: Path, begin: Place) -> Iterator[Row | BadRow]:
     file, line = _label(path), 0
     with _open(path) as lines:
         try:
-            for line, whole in enumerate(lines, 1):
+            for line, whole in _lines_from(lines, begin):
                 text = whole.removeprefix(codecs.BOM_UTF8).strip() if line == 1 else whole.strip()
                 if text:
                     yield _json_row(file, line, text=text, torn=not whole.endswith(b"\n"))
         except _DAMAGE as error:
             raise bad_row(file, line + 1, f"the file is damaged from here on: {error}") from error
+
+
+def _lines_from(lines: IO[bytes] | gzip.GzipFile, begin: Place) -> Iterator[tuple[int, bytes]]:
+    """Lines with their numbers, counted from the file's first."""
+    if begin.byte:
+        lines.seek(begin.byte)
+        return enumerate(lines, begin.line)
+    return islice(enumerate(lines, 1), begin.line - 1, None)
 
 
 def _json_row(file: str, line: int, *, text: bytes, torn: bool = False) -> Row | BadRow:
@@ -123,13 +157,13 @@ def _json_problem(text: bytes, error: json.JSONDecodeError) -> str:
     return f"invalid JSON: {error.msg} at column {error.colno}"
 
 
-def _json_rows(path: Path) -> Iterator[Row | BadRow]:
+def _json_rows(path: Path, begin: Place) -> Iterator[Row | BadRow]:
     """A `.json` file holds one list of objects, as the authors of Aligner write it, or else JSONL."""
     try:
         with _open(path) as lines:
             starts = (line.removeprefix(codecs.BOM_UTF8).strip()[:1] for line in lines)
             is_list = next(filter(None, starts), b"") == b"["
-        yield from _list_rows(path) if is_list else _line_rows(path)
+        yield from (row for row in _list_rows(path) if row.line >= begin.line) if is_list else _line_rows(path, begin)
     except _DAMAGE as error:
         raise InputFileError(f"{path}: the file is damaged: {error}") from error
 
@@ -189,12 +223,12 @@ def _skip_space(text: str, position: int) -> int:
     return match.end() if match else position
 
 
-def _parquet_rows(path: Path) -> Iterator[Row | BadRow]:
-    for line, row in enumerate(read_parquet(path), 1):
+def _parquet_rows(path: Path, begin: Place) -> Iterator[Row | BadRow]:
+    for line, row in enumerate(read_parquet(path, first=begin.line), begin.line):
         yield Row(line, row) if row is not None else BadRow(str(path), line, "invalid UTF-8", None)
 
 
-INPUTS: Mapping[str, Callable[[Path], Iterator[Row | BadRow]]] = {
+INPUTS: Mapping[str, Callable[[Path, Place], Iterator[Row | BadRow]]] = {
     ".jsonl": _line_rows,
     ".jsonl.gz": _line_rows,
     ".ndjson": _line_rows,
@@ -204,3 +238,4 @@ INPUTS: Mapping[str, Callable[[Path], Iterator[Row | BadRow]]] = {
     ".parquet": _parquet_rows,
 }
 """The kinds of files that can be read, by their ending."""
+_SEEKABLE = (".jsonl", ".ndjson")
