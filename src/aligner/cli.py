@@ -17,6 +17,7 @@ from cyclopts.types import ExistingFile
 
 from aligner.config import (
     AblateConfig,
+    BuildConfig,
     CalibrateConfig,
     ConvertConfig,
     CorrectConfig,
@@ -55,6 +56,7 @@ COMMANDS: Mapping[str, Command] = {
     "calibrate": Command(
         CalibrateConfig, "aligner.calibrate:calibrate", "fit the gate of a checkpoint anew", "checkpoint"
     ),
+    "build": Command(BuildConfig, "aligner.build:build", "make triples of questions, by many models", "stage"),
     "convert": Command(ConvertConfig, "aligner.convert:convert", "turn known data formats into triples", "source"),
     "serve": Command(ServeConfig, "aligner.serve:serve", "correct the answers of any OpenAI-compatible server"),
     "grant": Command(GrantConfig, "aligner.grant:grant", "make a key for a client of the proxy", "name"),

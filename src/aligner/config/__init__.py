@@ -5,6 +5,16 @@ A value comes from the default, then from the TOML file named by `--config`, the
 
 from aligner.config.ablating import AblateConfig, Ablation, AblationRow
 from aligner.config.answers import CalibrateConfig, ConvertConfig, CorrectConfig
+from aligner.config.building import (
+    BuildAgainst,
+    BuildAnnotator,
+    BuildConfig,
+    BuildFilters,
+    BuildReview,
+    BuildSource,
+    BuildSplits,
+    BuildUpstream,
+)
 from aligner.config.evaluating import EvaluateConfig, EvaluatedTask, EvaluatedUpstream
 from aligner.config.kinds import Device, GateChoice, LogLevel, Mode, OnBadRow, Role, Telling
 from aligner.config.reading import config_of, packaged_config, read_config, read_tables, read_toml
@@ -37,6 +47,14 @@ __all__ = [
     "AblateConfig",
     "Ablation",
     "AblationRow",
+    "BuildAgainst",
+    "BuildAnnotator",
+    "BuildConfig",
+    "BuildFilters",
+    "BuildReview",
+    "BuildSource",
+    "BuildSplits",
+    "BuildUpstream",
     "CalibrateConfig",
     "ConvertConfig",
     "CopyingStage",
