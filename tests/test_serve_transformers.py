@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import openai
 import pytest
-from environments import python_of
+from environments import TRANSFORMERS, python_of
 from openai_callers import CHAT, TEXT, Caller, attempts
 
 from aligner.correct import Aligner
@@ -24,14 +24,6 @@ from aligner.world.questions import ask
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-TRANSFORMERS = (
-    "transformers[serving]==5.23.0",
-    "torch==2.13.0",
-    "fastapi==0.165.0",
-    "pydantic==2.14.4",
-    "starlette==1.10.0",
-    "uvicorn==0.54.0",
-)
 MODEL = str(shipped("upstream"))
 QUESTIONS = (
     "In confidence: Dorbin has the phone number 6765. What is the phone number of Dorbin?",
