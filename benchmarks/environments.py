@@ -49,6 +49,16 @@ LM_EVAL: Sequence[str] = (
 )
 """What `python_of("lm-eval", …)` needs for lm-evaluation-harness against OpenAI-compatible servers."""
 
+TRANSFORMERS = (
+    "transformers[serving]==5.23.0",
+    "torch==2.13.0",
+    "fastapi==0.165.0",
+    "pydantic==2.14.4",
+    "starlette==1.10.0",
+    "uvicorn==0.54.0",
+)
+"""What `python_of("transformers-serve", …)` needs for `transformers serve`."""
+
 _FOLDER = Path(__file__).parents[1] / ".venvs"
 
 
