@@ -19,6 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 COUNT = 150
 KILLS = 10
 AT_A_TIME = 4
+STAGES = ("questions", "answers", "corrections", "verdicts", "export")
 
 CONFIG = """
 out = {out}
@@ -134,3 +135,31 @@ def test_killed_ten_times_with_two_workers_it_ends_with_the_same_bytes(farm: Far
     assert found.keys() == wanted.keys()
     assert [name for name in wanted if found[name] != wanted[name]] == [], f"seed {seed}"
     adds_up(manifest_of(once)["funnel"])
+
+
+def test_each_stage_killed_ten_times_leaves_the_same_bytes(farm: Farm) -> None:
+    """A stage alone, at random moments of it, again and again: then it ends as if nothing had been."""
+    seed = int(os.environ.get("ALIGNER_SEED", time.time_ns() % 10**6))
+    print(f"seed {seed}")
+    random = Random(seed)
+    for stage in STAGES:
+        began = time.monotonic()
+        subprocess.run([*farm.command("once"), stage], check=True, stderr=subprocess.DEVNULL)
+        took, kills = time.monotonic() - began, 0
+        for _ in range(4 * KILLS):
+            worker = subprocess.Popen([*farm.command("killed"), stage], stderr=subprocess.DEVNULL)
+            time.sleep(random.uniform(0.3, 1.0) * took)
+            worker.kill()
+            kills += worker.wait() == -signal.SIGKILL
+            if kills == KILLS:
+                break
+        assert kills == KILLS, f"{stage}, seed {seed}"
+        subprocess.run([*farm.command("killed"), stage], check=True, stderr=subprocess.DEVNULL)
+    found, wanted = bytes_of(farm.folder / "killed"), bytes_of(farm.folder / "once")
+    assert found.keys() == wanted.keys()
+    assert [name for name in wanted if found[name] != wanted[name]] == [], f"seed {seed}"
+    with Opened(farm.folder / "killed") as killed, Opened(farm.folder / "once") as once:
+        assert killed.ledger.spent() == pytest.approx(once.ledger.spent())
+        done = [killed.ledger.state("answers", ["careless"]).done, killed.ledger.state("corrections", ["oracle"]).done]
+    bills = farm.bills()
+    assert done == [bills[0]["billed"], bills[2]["billed"]]
