@@ -1,5 +1,8 @@
 """Laws of ablations: rows that come to the same are one run, and a table is taken up again run by run."""
 
+import subprocess
+import sys
+import time
 from collections.abc import Sequence
 from math import sqrt
 from pathlib import Path
@@ -152,3 +155,31 @@ def test_the_tables_that_ship_can_be_trained(path: Path) -> None:
         ablation = read_ablation(path)
         assert len(ablation.seeds) == 3
         assert len({job.key for job in jobs_of(ablation, Path("out"))}) == 3 * len(ablation.rows)
+
+
+@pytest.mark.slow
+def test_no_process_outlives_a_killed_command(tmp_path: Path, table: Path) -> None:
+    """The processes that train end with the command that began them."""
+    command = [sys.executable, "-m", "aligner", "ablate", str(table), "--out", str(tmp_path / "killed"), "--jobs", "1"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    marks = f"/proc/{process.pid}/task/{process.pid}/children"
+    trainers: list[int] = []
+    while not (
+        trainers := [child for child in map(int, Path(marks).read_text().split()) if "spawn_main" in _line(child)]
+    ):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 60
+    while any("spawn_main" in _line(child) for child in trainers):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def _line(process: int) -> str:
+    """The command line of a process, nothing where it is gone."""
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except FileNotFoundError:
+        return ""

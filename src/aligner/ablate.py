@@ -1,6 +1,8 @@
 """Change one thing at a time, train with several seeds, and say what it did."""
 
 import multiprocessing
+import os
+import threading
 import time
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -119,13 +121,26 @@ def run_all(jobs: Sequence[Job], at_a_time: int) -> Iterator[Found]:
     """What the runs find, as they finish; each in a process of its own, with its share of the cores."""
     threads = max(1, torch.get_num_threads() // at_a_time)
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(at_a_time, context, torch.set_num_threads, (threads,)) as pool:
+    with ProcessPoolExecutor(at_a_time, context, _begin, (threads,)) as pool:
         try:
             for future in as_completed([pool.submit(run, job) for job in jobs]):
                 yield future.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)  # what went wrong is told now, and not after all others
             raise
+
+
+def _begin(threads: int) -> None:
+    """Prepare a process for runs: its share of the cores, and no life of its own behind the command's."""
+    torch.set_num_threads(threads)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def run(job: Job) -> Found:

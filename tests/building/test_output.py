@@ -13,7 +13,7 @@ from pathlib import Path
 import orjson
 import pyarrow.parquet as pq
 import pytest
-from counted_build import FACTS, built, bytes_of, checked_of, config_of, many, opened
+from counted_build import FACTS, NOTHING, built, bytes_of, checked_of, config_of, many, opened
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -245,7 +245,7 @@ def _started(program: str, *words: object) -> "subprocess.Popen[bytes]":
 @pytest.mark.timeout(1200)
 def test_rows_are_streamed(tmp_path: Path) -> None:
     """200,000 rows in all formats take less than 300 MB more than none; the rows themselves would take more."""
-    with opened(tmp_path) as build:
+    with opened(tmp_path, {**NOTHING, "sources": {"hh": {"rows": 200_000, "answers": 0}}}) as build:
         many(build, 200_000)
     with _started(_MANY, tmp_path) as process:
         assert process.stdout
