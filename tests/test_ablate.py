@@ -71,6 +71,7 @@ def _found(seed: int, fates: Sequence[Fate]) -> Found:
     return Found(row="a", seed=seed, steps=1, seconds=1.0, parameters=1, fates=fates)
 
 
+@pytest.mark.slow
 def test_every_row_is_trained_with_every_seed_and_then_left_alone(
     table: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,6 +12,7 @@ from aligner.world.measure import tally
 from aligner.world.profiles import PROFILES
 
 
+@pytest.mark.slow
 def test_an_echo_scores_nothing_and_breaks_nothing() -> None:
     """With the perfect copy in the Aligner's place, the demo's figures are zero fixed and all kept."""
     figures = summary(correct_upstreams(Aligner.from_pretrained("echo:"), 5), nearest_neighbour(0))

@@ -50,6 +50,7 @@ def test_a_part_whose_process_dies_is_begun_again(tmp_path: Path) -> None:
     assert (tmp_path / "other").read_text() == "0\n"
 
 
+@pytest.mark.slow
 def test_a_part_that_always_dies_ends_the_run(tmp_path: Path) -> None:
     """After so many deaths the line says which part, how it died, and what may help."""
     with pytest.raises(AlignerError, match=rf"part 0 of 1: its process ended {MOST_DEATHS} times \(signal 9\); is"):
