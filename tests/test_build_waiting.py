@@ -60,6 +60,8 @@ def test_what_is_in_a_batch_is_not_asked_live(tmp_path: Path, monkeypatch: pytes
         build(config)
         with pytest.raises(MisuseError, match="5 calls are in batches"):
             build(replace(config, upstreams=(replace(model, calling="live"),)))
+        with pytest.raises(MisuseError, match="5 calls are in batches"):
+            build(replace(config, shards=2))
 
 
 def test_files_are_written_for_an_offline_engine_and_collected(

@@ -18,7 +18,7 @@ import orjson
 from aligner.building import answers, corrections, estimating, judged, output, questions, sharded, showing, verdicts
 from aligner.building.books import Books
 from aligner.building.checking import check
-from aligner.building.endpoints import Calls, Corrector, Waiting, make
+from aligner.building.endpoints import Calls, Corrector, Waiting, check_collected, make
 from aligner.building.estimating import Measured
 from aligner.building.facts import facts
 from aligner.building.held import begin, hold_to
@@ -90,6 +90,8 @@ def build_triples(work: Work) -> None:
 def make_calls(work: Work, wanted: Collection[str], only: Collection[str] | None) -> list[Waiting]:
     """Ask for answers and corrections, in parts on many machines where that is wanted; gives what has to wait."""
     if work.config.engine == "ray" or work.config.shards or sharded.count_of(work.config.out):
+        check_collected(work.calls, "answers", work.config.upstreams)
+        check_collected(work.calls, "corrections", work.config.annotators)
         left = sharded.run(work.config, "aligner.build:build_part")
         return [Waiting(left, "batches, files or people: run the same command again", "parts")] if left else []
     return ask(work, wanted, only)

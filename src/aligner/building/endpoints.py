@@ -51,7 +51,7 @@ def make(calls: Calls, stage: Stage, models: Sequence[Model], *, pilot: bool = F
     """
     by_way = {way: [model for model in models if way_of(model) == way] for way in _WAYS}
     waiting = [] if pilot else _sent(calls, stage, by_way["batch"])
-    _check_collected(calls, stage, by_way["live"])
+    check_collected(calls, stage, by_way["live"])
     asked_live = [model for model in by_way["batch"] if pilot and not batches.waiting(calls.ledger, stage, model.name)]
     _live(calls, stage, [*by_way["live"], *asked_live])
     for model in by_way[ALIGNER]:
@@ -84,13 +84,13 @@ def endpoint_of(model: Model) -> Endpoint:
     )
 
 
-def _check_collected(calls: Calls, stage: Stage, models: Sequence[Model]) -> None:
-    """Raise MisuseError for a model that is asked live now, while calls that were paid are in its batches."""
+def check_collected(calls: Calls, stage: Stage, models: Sequence[Model]) -> None:
+    """Raise MisuseError for a model that would be asked in another way, while calls that were paid are in batches."""
     for model in models:
         if count := batches.waiting(calls.ledger, stage, model.name):
             raise MisuseError(
                 f"{model.name}: {count:,} calls are in batches or files that were not collected;"
-                " leave its calling as it was until they are"
+                " leave its calling as it was, and begin no parts, until they are"
             )
 
 
