@@ -1,5 +1,6 @@
 """Mathematics is compared by what it means, in time that is kept."""
 
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -69,3 +70,21 @@ def test_all_reference_solutions_are_right(real_data: Path) -> None:
     assert (
         sum(mark.right for mark in score(items, [str(item.data["reference"]) for item in items])) == len(items) == 500
     )
+
+
+def test_no_copy_outlives_the_process_that_made_it() -> None:
+    """When there are no more lines, the copy that compares ends too."""
+    program = subprocess.Popen([sys.executable, "-P", str(_INSIDE)], stdin=-1, stdout=-1, text=True)
+    assert program.stdin
+    assert program.stdout
+    program.stdin.write('{"gold": "1", "answer": "$1$", "seconds": 30}\n')
+    program.stdin.flush()
+    assert program.stdout.readline() == '{"right": true, "read": "1"}\n'
+    (copy,) = Path(f"/proc/{program.pid}/task/{program.pid}/children").read_text().split()
+    program.stdin.close()
+    program.stdout.close()
+    assert program.wait(30) == 0
+    deadline = time.monotonic() + 30
+    while Path(f"/proc/{copy}").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

@@ -31,6 +31,9 @@ class _Copy:
         (asked, self._ask), (self._hear, answers) = os.pipe(), os.pipe()
         self._pid = os.fork()
         if self._pid == 0:
+            # Whoever holds an end of its own pipe never hears that the other one is gone.
+            os.close(self._ask)
+            os.close(self._hear)
             resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
             with os.fdopen(asked) as lines:
                 for line in lines:
