@@ -5,7 +5,6 @@ command at once, each may be killed at any moment, and the same command goes on 
 """
 
 import asyncio
-import fcntl
 import sys
 import time
 from collections.abc import Collection, Generator, Iterable
@@ -31,6 +30,7 @@ from aligner.building.workers import Worker
 from aligner.config import BuildConfig
 from aligner.errors import MisuseError, visible
 from aligner.records import Question
+from aligner.sharding.locking import holding
 
 _PASSING: tuple[Fault, ...] = ("transient", "expired", "cut_off")
 _FOR_GOOD: tuple[Fault, ...] = ("refused", "context", "auth", "unusable", "missing")
@@ -78,7 +78,8 @@ def build_triples(work: Work) -> None:
         _say(showing.waiting_lines(waiting))
         if waiting:
             return
-    with _alone(config):
+    # Two processes that end at the same time write the data set one behind the other: the last one has seen all.
+    with holding(config.out / "verdicts.lock"):
         if "verdicts" in wanted:
             give_verdicts(work)
         _say(undecided := verdicts.waiting_lines(store))
@@ -232,14 +233,6 @@ def _opened(config: BuildConfig) -> Generator[Work]:
         yield Work(
             config, store, ledger, Calls(ledger, purse, config.out / "batches", partial(_aligner, config), _tell)
         )
-
-
-@contextmanager
-def _alone(config: BuildConfig) -> Generator[None]:
-    """Two processes that end at the same time write the data set one behind the other: the last one has seen all."""
-    with (config.out / "verdicts.lock").open("wb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _say(lines: Iterable[str]) -> None:

@@ -1,7 +1,6 @@
 """`OUT/dataset`: the finished data set, which takes its place whole or not at all."""
 
 import ctypes
-import fcntl
 import os
 import shutil
 from collections.abc import Generator, Mapping
@@ -23,6 +22,7 @@ from aligner.errors import MisuseError
 from aligner.files import write_json_atomic, write_text_atomic
 from aligner.files.output import naming
 from aligner.files.paths import beside
+from aligner.sharding.locking import take
 from aligner.templates import template_named
 
 _EXCHANGE = 2
@@ -100,10 +100,8 @@ def _alone(folder: Path) -> Generator[None]:
     with naming(folder):
         handle = os.open(folder, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise MisuseError(f"{folder / 'dataset'}: another process is writing it; wait for its end") from None
+        if not take(handle):
+            raise MisuseError(f"{folder / 'dataset'}: another process is writing it; wait for its end")
         yield
     finally:
         os.close(handle)

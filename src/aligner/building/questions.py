@@ -1,10 +1,8 @@
 """The stage of the questions: from rows of sources to questions that are kept, each with its cluster and its split."""
 
-import fcntl
 import hashlib
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from math import ceil
@@ -24,10 +22,10 @@ from aligner.data.filters import first, question_filters
 from aligner.data.near_duplicates import clusters
 from aligner.data.overlapping import Index
 from aligner.errors import AlignerError
-from aligner.files.output import naming
 from aligner.jobs import progress
 from aligner.prompts import text_of
 from aligner.records import Question
+from aligner.sharding.locking import holding
 
 T = TypeVar("T")
 _DONE = "questions"
@@ -75,7 +73,8 @@ def gather(config: BuildConfig, store: Store) -> None:
     OverlapError where more of the questions than may overlap do.
     """
     named(config.sources)
-    with _alone(store):
+    # Two processes that begin at the same time read the sources one behind the other: the second finds them read.
+    with holding(store.path.with_name("questions.lock")):
         if not is_gathered(store):
             _begin_anew(store)
             sets = sets_of(config.against)
@@ -273,15 +272,6 @@ def _examiner(config: BuildConfig, sets: Sequence[EvaluationSet]) -> Callable[[Q
         return Why(OVERLAP, f"{hit.name}: {hit.text}") if hit else None
 
     return why
-
-
-@contextmanager
-def _alone(store: Store) -> Generator[None]:
-    """Two processes that begin at the same time read the sources one behind the other: the second finds them read."""
-    path = store.path.with_name("questions.lock")
-    with naming(path), path.open("wb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _begin_anew(store: Store) -> None:

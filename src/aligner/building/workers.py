@@ -12,6 +12,7 @@ from typing import Self
 
 from aligner.building.spool import Spool
 from aligner.errors import OutputFileError
+from aligner.sharding.locking import take
 
 FOLDER = "workers"
 HOST = socket.gethostname()
@@ -83,17 +84,9 @@ def holding(folder: Path, id_: str) -> Generator[bool, None, None]:
         yield True
         return
     try:
-        yield _locked(file)
+        yield take(file)
     finally:
         os.close(file)
-
-
-def _locked(file: int) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def forget(folder: Path, id_: str) -> None:

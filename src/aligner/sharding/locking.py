@@ -23,17 +23,21 @@ def holding(path: Path, *, seconds: float | None = None) -> Generator[None]:
         yield
 
 
+def take(file: int) -> bool:
+    """Whether the lock that an open file is could be had at once; it is held until the file is closed."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def _wait(file: OutputFile, path: Path, seconds: float | None) -> None:
     if seconds is None:
         fcntl.flock(file, fcntl.LOCK_EX)
         return
     due = time.monotonic() + seconds
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= due:
-                raise MisuseError(f"{path}: another process is at work on it; wait until it has ended") from None
-            time.sleep(_PAUSE)
-        else:
-            return
+    while not take(file.fileno()):
+        if time.monotonic() >= due:
+            raise MisuseError(f"{path}: another process is at work on it; wait until it has ended")
+        time.sleep(_PAUSE)

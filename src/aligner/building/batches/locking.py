@@ -1,12 +1,12 @@
 """One process at a time over a folder of batches."""
 
-import fcntl
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 from aligner.files.output import naming
+from aligner.sharding.locking import take
 
 
 @contextmanager
@@ -17,14 +17,6 @@ def alone(folder: Path) -> Generator[bool]:
         folder.mkdir(parents=True, exist_ok=True)
         file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
-        yield _locked(file)
+        yield take(file)
     finally:
         os.close(file)
-
-
-def _locked(file: int) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
