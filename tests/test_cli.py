@@ -21,7 +21,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aligner.cli import COMMANDS, Command, main
-from aligner.config import ConvertConfig, CorrectConfig, DemoConfig, NamedUpstream, ServeConfig, TrainConfig
+from aligner.config import (
+    BootstrapArm,
+    BootstrapConfig,
+    ConvertConfig,
+    CorrectConfig,
+    DemoConfig,
+    NamedUpstream,
+    ServeConfig,
+    TrainConfig,
+)
 
 TESTS = Path(__file__).parent
 CONFIGS = TESTS.parent / "configs"
@@ -111,10 +120,34 @@ def test_the_configuration_file_may_stand_anywhere(
     assert run(capsys, *words) == repr(ConvertConfig(source=Path("in.json"), out=Path("o")))
 
 
+@pytest.mark.parametrize("stage", [[], ["status"]])
+def test_the_file_of_a_study_stands_without_its_flag(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, stage: list[str]
+) -> None:
+    """It may stand by its place, whatever stands around it, and says the same; flags outrank it."""
+    path = toml(tmp_path, 'upstream = "demo"\nrounds = 2\n[[arms]]\nname = "a"\n[[arms]]\nname = "b"\nway = "dpo"')
+    named = run(capsys, "bootstrap", *stage, "--rounds", 5, "--config", path)
+    assert run(capsys, "bootstrap", *stage, path, "--rounds", 5) == named
+    assert run(capsys, "bootstrap", *stage, "--rounds", 5, path) == named
+    arms = (BootstrapArm(name="a"), BootstrapArm(name="b", way="dpo"))
+    config = BootstrapConfig(stage="status" if stage else "run", upstream="demo", rounds=5, arms=arms)
+    assert named == repr(config)
+
+
+def test_a_study_may_be_named_without_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    """How far it is can be asked of its folder alone; and a file whose flag is another's is not its configuration."""
+    assert run(capsys, "bootstrap", "status", "--out", "r.toml") == repr(
+        BootstrapConfig(stage="status", out=Path("r.toml"))
+    )
+    assert '"none.toml" does not exist' in refused(capsys, "bootstrap", "none.toml")
+    assert "Unused Tokens" in refused(capsys, "train", "t", "none.toml", "--out", "o")
+
+
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.stem)
 def test_every_shipped_configuration_is_understood(capsys: pytest.CaptureFixture[str], path: Path) -> None:
     """The TOML files that come with the package have only known keys, with values of the right type."""
-    verb = next((verb for verb in ("evaluate", "build") if path.stem.startswith(verb)), "train")
+    verbs = {"evaluate": "evaluate", "build": "build", "bootstrap": "bootstrap", "weak-to-strong": "bootstrap"}
+    verb = next((verb for begins, verb in verbs.items() if path.stem.startswith(begins)), "train")
     words = ["t.jsonl", "--out", "o"] if verb == "train" else []
     assert f"{verb.title()}Config(" in run(capsys, verb, *words, "--config", path)
 
@@ -133,9 +166,12 @@ def test_lists_of_tables_come_from_a_file_or_from_flags(capsys: pytest.CaptureFi
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ('[[upstreams]]\nname = "a"\nul = "u"', 'unknown key in {path} "ul"; did you mean "url"?'),
-        ('[[upstreams]]\nname = "a"', '{path}: no "url"'),
-        ("[[upstreams]]\nname = 1\nurl = 'u'", "{path} [name]: 1 is not str"),
+        (
+            '[[upstreams]]\nname = "a"\nul = "u"',
+            'aligner: unknown key in {path} [[upstreams]] "a" "ul"; did you mean "url"?',
+        ),
+        ('[[upstreams]]\nname = "a"', 'aligner: {path} [[upstreams]] "a": no "url"'),
+        ("[[upstreams]]\nname = 1\nurl = 'u'", "aligner: {path} [[upstreams]] 1 [name]: 1 is not str"),
         (
             '[upstreams]\nname = "a"',
             "{path}: upstreams is a list of tables: write the keys of each under [[upstreams]]",
@@ -145,12 +181,34 @@ def test_lists_of_tables_come_from_a_file_or_from_flags(capsys: pytest.CaptureFi
 def test_a_wrong_list_of_tables_is_one_clear_line(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str, problem: str
 ) -> None:
-    """With the file, the list and the key."""
+    """With the file, the list, the table by its name or else its number, and the key."""
     path = toml(tmp_path, f'upstream = "x"\n{text}')
     line = refused(capsys, "serve", "--config", path)
     assert problem.replace("{path}", str(path)) in line
-    assert "upstreams" in line
-    assert "JSON object" in refused(capsys, "serve", "--upstream", "x", "--upstreams", "a")
+    assert "--upstreams: a table is written as a JSON object" in refused(
+        capsys, "serve", "--upstream", "x", "--upstreams", "a"
+    )
+
+
+def test_a_wrong_arm_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Of several tables the one that is wrong, and the table in it; flags say theirs."""
+    path = toml(tmp_path, '[[arms]]\nname = "a"\n[[arms]]\nname = "b"\n[arms.sft]\nlearning_rat = 1')
+    line = refused(capsys, "bootstrap", path)
+    assert line.startswith(f'aligner: unknown key in {path} [[arms]] "b" [sft] "learning_rat"; did you mean')
+    line = refused(capsys, "bootstrap", "--arms", '{"name": "a"}', "--arms", '{"name": "b", "wy": "dpo"}')
+    assert line.startswith('aligner: unknown key in --arms "b" "wy"; did you mean "way"?')
+    assert refused(capsys, "bootstrap", "--arms", "3") == "aligner: --arms 1: 3 is not BootstrapArm"
+
+
+def test_help_says_how_a_file_may_be_given(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it needs no flag, that is said below the verb's line; a list of tables shows no page of defaults."""
+    monkeypatch.setenv("COLUMNS", "120")
+    assert main(["bootstrap", "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "A TOML file may stand without its flag: aligner bootstrap CONFIG.toml" in shown
+    assert "BootstrapArm(" not in shown
+    assert main(["train", "--help"]) == main(["--help"]) == 0
+    assert "without its flag" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

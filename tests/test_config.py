@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from aligner.config import (
+    BootstrapConfig,
     BuildConfig,
     ConvertConfig,
     CorrectConfig,
@@ -65,6 +66,16 @@ def test_a_file_sets_fields_of_every_kind(tmp_path: Path) -> None:
     assert read_config(DemoConfig, written(tmp_path, 'training = "a.toml"\nshipped = true')) == DemoConfig(
         training=Path("a.toml"), shipped=True
     )
+
+
+@pytest.mark.parametrize(("text", "gate"), [("'auto'", "auto"), ("'off'", "off"), ("0.5", 0.5), ("1", 1)])
+def test_a_field_may_be_a_number_or_a_word(tmp_path: Path, text: str, gate: object) -> None:
+    """Where both are allowed, each is read as what it is; another word is refused with those that are known."""
+    path = written(tmp_path, f"aligner_gate = {text}")
+    assert read_config(BootstrapConfig, path).aligner_gate == gate
+    for wrong in ("'on'", "true"):
+        with pytest.raises(MisuseError, match=r"c\.toml \[aligner_gate\]"):
+            read_config(BootstrapConfig, written(tmp_path, f"aligner_gate = {wrong}"))
 
 
 def test_what_is_given_wins(tmp_path: Path) -> None:
@@ -134,6 +145,9 @@ def test_every_shipped_configuration_can_be_read(path: Path) -> None:
         return
     if path.stem.startswith("build"):
         assert read_config(BuildConfig, path).sources
+        return
+    if path.stem.startswith(("bootstrap", "weak-to-strong")):
+        assert read_config(BootstrapConfig, path).upstream
         return
     config = read_config(TrainConfig, path, **NEEDED)
     assert config.base

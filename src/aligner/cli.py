@@ -8,8 +8,9 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, field, fields, is_dataclass, make_dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, get_args, get_origin
+from typing import Annotated, Any, NamedTuple, cast, get_args, get_origin
 
 from cyclopts import App, CoercionError, CycloptsError, Parameter, Token, UnknownOptionError
 from cyclopts.config import Dict
@@ -17,6 +18,7 @@ from cyclopts.types import ExistingFile
 
 from aligner.config import (
     AblateConfig,
+    BootstrapConfig,
     BuildConfig,
     CalibrateConfig,
     ConvertConfig,
@@ -47,11 +49,20 @@ class Command(NamedTuple):
     """the field that may also stand without its flag"""
     second: str | None = None
     """one that may so stand behind it"""
+    bare_file: bool = False
+    """whether its TOML file may stand without --config"""
 
 
 COMMANDS: Mapping[str, Command] = {
     "train": Command(TrainConfig, "aligner.plan:plan_or_train", "train an Aligner on triples", "triples"),
     "ablate": Command(AblateConfig, "aligner.ablate:ablate", "change one thing at a time in training", "tables"),
+    "bootstrap": Command(
+        BootstrapConfig,
+        "aligner.bootstrap:bootstrap",
+        "teach the upstream with its corrections, round after round",
+        "stage",
+        bare_file=True,
+    ),
     "correct": Command(CorrectConfig, "aligner.correct:correct_answers", "correct the answers of any model", "answers"),
     "calibrate": Command(
         CalibrateConfig, "aligner.calibrate:calibrate", "fit the gate of a checkpoint anew", "checkpoint"
@@ -77,7 +88,8 @@ COMMANDS: Mapping[str, Command] = {
 def main(arguments: Sequence[str] | None = None, commands: Mapping[str, Command] = COMMANDS) -> int:
     """Run one command line and return its exit code: 2 for misuse, 1 for failure, 130 when interrupted."""
     try:
-        build_app(commands).meta(_spelt_out(sys.argv[1:] if arguments is None else arguments))
+        tokens = _spelt_out(sys.argv[1:] if arguments is None else arguments)
+        build_app(commands).meta(_with_its_flag(tokens, commands))
         sys.stdout.flush()
     except CycloptsError as error:
         return _fail(_explain(error), 2)
@@ -106,7 +118,7 @@ def build_app(commands: Mapping[str, Command]) -> App:
     )
     app.meta.suppress_keyboard_interrupt = False
     for name, command in commands.items():
-        app.command(_runner(command), name=name, help=command.help)
+        app.command(_runner(command), name=name, help=_help(name, command))
 
     @app.meta.default
     def _with_config(  # pyright: ignore[reportUnusedFunction]  # cyclopts keeps it
@@ -122,6 +134,12 @@ def build_app(commands: Mapping[str, Command]) -> App:
         app(tokens)
 
     return app
+
+
+def _help(name: str, command: Command) -> str:
+    """The line of a command, and below it how its file may be given, which `aligner --help` leaves out."""
+    bare = f"\n\nA TOML file may stand without its flag: aligner {name} CONFIG.toml"
+    return command.help + (bare if command.bare_file else "")
 
 
 def _runner(command: Command) -> Callable[[Any], None]:
@@ -156,7 +174,7 @@ def _with_tables(config: type) -> type:
     lists = [f for f in fields(config) if _is_list_of_tables(f.type)]
     if not lists:
         return config
-    parameter = Parameter(converter=_tables_of, n_tokens=1)
+    parameter = Parameter(converter=_tables_of, n_tokens=1, show_default=False)  # tables of all keys, page-long
     places = [(f.name, Annotated[f.type, parameter], field(default=f.default, kw_only=True)) for f in lists]
     namespace = {"__module__": config.__module__}
     return make_dataclass(config.__name__, places, bases=(config,), namespace=namespace, frozen=True, kw_only=True)
@@ -167,12 +185,20 @@ def _is_list_of_tables(kind: object) -> bool:
 
 
 def _tables_of(kind: Any, tokens: Sequence[Token]) -> object:
-    """What was given for a list of tables."""
-    where = tokens[0].source if tokens[0].source != "cli" else str(tokens[0].keyword)
-    try:
-        return read_tables(kind, [json.loads(token.value) for token in tokens], where)
-    except json.JSONDecodeError as error:
-        raise MisuseError(f"{where}: a table is written as a JSON object, or in a TOML file") from error
+    """What was given for a list of tables, one to a token."""
+    found: list[object] = []
+    for number, token in enumerate(tokens, 1):
+        name, is_flag = str(token.keyword), token.source == "cli"
+        list_ = name if is_flag else f"{token.source} [{name}]"
+        try:
+            table: object = json.loads(token.value)
+        except json.JSONDecodeError as error:
+            raise MisuseError(f"{list_}: a table is written as a JSON object, or in a TOML file") from error
+        tables = [table]
+        called = cast("dict[str, object]", table).get("name") if isinstance(table, dict) else None
+        where = f'{list_} "{called}"' if isinstance(called, str) else f"{list_} {number}"
+        found += cast("tuple[object, ...]", read_tables(kind, tables, where))
+    return tuple(found)
 
 
 def _spelt_out(tokens: Iterable[str]) -> list[str]:
@@ -186,6 +212,17 @@ def _spelt_out(tokens: Iterable[str]) -> list[str]:
         else:
             result.append("./-" if token == "-" else token)  # the same Path, but no flag
     return result
+
+
+def _with_its_flag(tokens: Sequence[str], commands: Mapping[str, Command]) -> Sequence[str]:
+    """Tokens in which the TOML file has its flag, where the command allows it to stand without."""
+    command = commands.get(tokens[0]) if tokens else None
+    if command is None or not command.bare_file or any(token.startswith("--config") for token in tokens):
+        return tokens
+    for place, (before, token) in enumerate(pairwise(tokens), 1):
+        if token.endswith(".toml") and not before.startswith("-"):
+            return [*tokens[:place], "--config", *tokens[place:]]
+    return tokens
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -205,6 +242,8 @@ def _check_tables(kind: type, table: Mapping[str, object], where: str) -> None:
 
 
 def _explain(error: CycloptsError) -> str:
+    if isinstance(error.__cause__, MisuseError):
+        return str(error.__cause__)  # it says itself where that stands
     if isinstance(error, CoercionError) and error.argument and not error.token:
         # Too many or too few values for a pair, which cyclopts says without their key.
         places = {token.source for token in error.argument.tokens} - {"cli"}

@@ -49,6 +49,9 @@ def _from_value(kind: Any, value: object, where: str) -> object:
     fitting: Any = (float, int) if kind is float else kind
     if is_dataclass(kind) and isinstance(value, dict):
         return _from_table(cast("type[Any]", kind), cast("dict[str, object]", value), where)
+    if choices := [part for part in parts if get_origin(kind) is not tuple and get_origin(part) is Literal]:
+        others = [part for part in parts if part not in choices]  # a number, or one of a few words
+        return _from_value(choices[0] if isinstance(value, str) else others[0], value, where)
     if get_origin(kind) is Literal:
         if value not in parts:
             raise unknown(f"value in {where}", str(value), parts)

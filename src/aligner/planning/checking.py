@@ -1,16 +1,18 @@
 """Settings that contradict themselves or one another, told before anything is loaded."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from aligner.config import NewModel, Optimisation, TrainConfig
+from aligner.config import Lora, NewModel, Optimisation, TrainConfig
 from aligner.errors import MisuseError, unknown
 from aligner.files.paths import is_stream, kind_of
 from aligner.files.reading import INPUTS
 from aligner.objectives import instruction_from
 from aligner.templates import TEMPLATES
 
-JUDGES = ("echo", "hf", "openai", "ours", "published", "refusal", "replay", "reward", "rules", "truth", "world")
+JUDGES = tuple(
+    "best-of critique echo hf openai ours published refusal replay reward rules self-refine truth world".split()
+)
 """what may stand before the colon of a judge's name"""
 _MEASURES = ("exact", "world")
 _STAGES = ("copying", "identity", "correction", "preference", "on_policy")
@@ -29,6 +31,17 @@ def check(config: TrainConfig, *, processes: int = 1, sharded: bool = False) -> 
     _check_shares(config, processes)
     if sharded:
         _check_looks(config)
+
+
+def check_file(path: Path) -> None:
+    """Raise MisuseError for a file of rows that is not there, or of a kind that cannot be read."""
+    if is_stream(path):
+        return
+    if not path.exists():
+        raise MisuseError(f"{path}: no such file")
+    if path.is_dir():
+        raise MisuseError(f"{path}: is a folder, not a file")
+    kind_of(path, INPUTS)
 
 
 def stages_begun(config: TrainConfig) -> frozenset[str]:
@@ -72,18 +85,13 @@ def _check_looks(config: TrainConfig) -> None:
 
 def _check_triples(config: TrainConfig) -> None:
     """The file is there, and of a kind that can be read; its rows are looked at when they are read."""
-    if config.triples is None or is_stream(config.triples):
-        return
-    if not config.triples.exists():
-        raise MisuseError(f"{config.triples}: no such file")
-    if config.triples.is_dir():
-        raise MisuseError(f"{config.triples}: is a folder, not a file")
-    kind_of(config.triples, INPUTS)
+    if config.triples is not None:
+        check_file(config.triples)
 
 
 def _problems(config: TrainConfig) -> Iterator[str]:
     for name in _STAGES:
-        yield from _of_stage(f"--{name.replace('_', '-')}", getattr(config, name))
+        yield from of_stage(f"--{name.replace('_', '-')}", getattr(config, name))
     yield from _of_rows(config)
     yield from _of_stages(config)
     yield from _of_measuring(config)
@@ -91,18 +99,19 @@ def _problems(config: TrainConfig) -> Iterator[str]:
     yield from _of_feedback(config)
 
 
-def _of_stage(flag: str, how: Optimisation) -> Iterator[str]:
-    yield from _least(1, {f"{flag}.batch": how.batch, f"{flag}.accumulate": how.accumulate})
+def of_stage(flag: str, how: Optimisation) -> Iterator[str]:
+    """What cannot be meant of how a stage learns; `flag` is what stands before its dot."""
+    yield from least(1, {f"{flag}.batch": how.batch, f"{flag}.accumulate": how.accumulate})
     not_negative = {"epochs": how.epochs, "max-steps": how.max_steps, "weight-decay": how.weight_decay}
-    yield from _least(0, {f"{flag}.{name}": value for name, value in not_negative.items()})
-    yield from _above(0, {f"{flag}.learning-rate": how.learning_rate, f"{flag}.clip": how.clip})
-    yield from _shares({f"{flag}.warmup": how.warmup})
+    yield from least(0, {f"{flag}.{name}": value for name, value in not_negative.items()})
+    yield from above(0, {f"{flag}.learning-rate": how.learning_rate, f"{flag}.clip": how.clip})
+    yield from shares({f"{flag}.warmup": how.warmup})
     if not all(0 <= beta < 1 for beta in how.betas):
         yield f"{flag}.betas: {how.betas} are not both from 0 to less than 1"
 
 
 def _of_rows(config: TrainConfig) -> Iterator[str]:
-    yield from _shares(
+    yield from shares(
         {
             "--identity.share": config.identity.share,
             "--identity.until": config.identity.until,
@@ -111,7 +120,7 @@ def _of_rows(config: TrainConfig) -> Iterator[str]:
             "--on-policy.share": config.on_policy.share,
         }
     )
-    yield from _least(
+    yield from least(
         0,
         {
             "--copying.rows": config.copying.rows,
@@ -123,23 +132,23 @@ def _of_rows(config: TrainConfig) -> Iterator[str]:
             "--seed": config.seed,
         },
     )
-    yield from _least(1, {"--max-length": config.max_length, "--save-every": config.save_every})
+    yield from least(1, {"--max-length": config.max_length, "--save-every": config.save_every})
 
 
 def _of_stages(config: TrainConfig) -> Iterator[str]:
     correction, preference, on_policy = config.correction, config.preference, config.on_policy
     weights = {"--correction.edit-weight": correction.edit_weight, "--correction.copy-weight": correction.copy_weight}
-    yield from _least(0, weights)
+    yield from least(0, weights)
     if not any(weights.values()):
         yield "--correction.edit-weight and --correction.copy-weight are both 0: nothing would be learnt"
     if preference.epochs and not (preference.rejected and preference.share):
         yield "--preference.epochs asks for pairs, but --preference.rejected or --preference.share leaves none"
-    yield from _above(0, {"--preference.beta": preference.beta})
-    yield from _least(0, {"--preference.sft-weight": preference.sft_weight, "--on-policy.rounds": on_policy.rounds})
+    yield from above(0, {"--preference.beta": preference.beta})
+    yield from least(0, {"--preference.sft-weight": preference.sft_weight, "--on-policy.rounds": on_policy.rounds})
     if on_policy.rounds and not (on_policy.share and on_policy.epochs):
         yield "--on-policy.rounds asks for samples, but --on-policy.share or --on-policy.epochs is 0"
-    yield from _least(1, {"--on-policy.samples": on_policy.samples})
-    yield from _least(0, {"--on-policy.temperature": on_policy.temperature})
+    yield from least(1, {"--on-policy.samples": on_policy.samples})
+    yield from least(0, {"--on-policy.temperature": on_policy.temperature})
     if on_policy.samples > 1 and not on_policy.temperature:
         yield "--on-policy.temperature is 0: all samples would be the same; raise it, or set --on-policy.samples 1"
     if not stages_begun(config):
@@ -148,7 +157,7 @@ def _of_stages(config: TrainConfig) -> Iterator[str]:
 
 def _of_measuring(config: TrainConfig) -> Iterator[str]:
     measure = config.measure
-    yield from _least(0, {"--measure.every": measure.every, "--measure.rows": measure.rows})
+    yield from least(0, {"--measure.every": measure.every, "--measure.rows": measure.rows})
     if measure.keep == "best" and not (config.held_out and measure.every and measure.rows):
         yield "--measure.keep best needs --measure.every, --measure.rows and --held-out to be more than 0"
     if measure.keep == "best" and config.lora.rank:
@@ -157,25 +166,30 @@ def _of_measuring(config: TrainConfig) -> Iterator[str]:
         yield f"--gate.wanted is {config.gate.wanted:g}; it must be more than 0 and less than 1"
 
 
-def _of_model(config: TrainConfig) -> Iterator[str]:
-    lora = config.lora
-    yield from _least(0, {"--lora.rank": lora.rank})
-    yield from _least(1, {"--lora.alpha": lora.alpha})
+def of_lora(lora: Lora) -> Iterator[str]:
+    """What cannot be meant of the adapters."""
+    yield from least(0, {"--lora.rank": lora.rank})
+    yield from least(1, {"--lora.alpha": lora.alpha})
     if not 0 <= lora.dropout < 1:
         yield f"--lora.dropout is {lora.dropout:g}; it must be from 0 to less than 1"
+
+
+def _of_model(config: TrainConfig) -> Iterator[str]:
+    lora = config.lora
+    yield from of_lora(lora)
     if lora.bits == 4 and not lora.rank:
         yield "--lora.bits 4 holds frozen weights, but without --lora.rank none are frozen"
     if lora.bits == 4 and config.device == "cpu":
         yield "--lora.bits 4 needs a GPU, and --device is cpu"
     if config.base == "new":
         yield from _of_new(config.new)
-    elif _is_path(config.base) and not Path(config.base).expanduser().is_dir():
+    elif is_path(config.base) and not Path(config.base).expanduser().is_dir():
         yield f"--base {config.base}: no such directory"
 
 
 def _of_new(new: NewModel) -> Iterator[str]:
     sizes = ("layers", "width", "heads", "inner", "vocabulary", "context")
-    yield from _least(1, {f"--new.{name}": getattr(new, name) for name in sizes})
+    yield from least(1, {f"--new.{name}": getattr(new, name) for name in sizes})
     if new.width % (2 * new.heads):
         yield f"--new.width is {new.width}; it must be a multiple of twice --new.heads, {2 * new.heads}"
 
@@ -185,26 +199,29 @@ def _of_feedback(config: TrainConfig) -> Iterator[str]:
         yield "nothing to learn from: give --triples, --feedback or both"
     if not config.feedback and (config.reviewers or config.votes != 1 or config.most_per_reviewer or config.told):
         yield "--reviewers, --votes, --most-per-reviewer and --told choose among feedback: give --feedback"
-    yield from _least(1, {"--votes": config.votes})
-    yield from _least(0, {"--most-per-reviewer": config.most_per_reviewer})
+    yield from least(1, {"--votes": config.votes})
+    yield from least(0, {"--most-per-reviewer": config.most_per_reviewer})
 
 
-def _is_path(base: str) -> bool:
-    """Whether it can only be a path: a hub id is one or two names."""
-    return base.startswith((".", "/", "~")) or base.count("/") > 1
+def is_path(name: str) -> bool:
+    """Whether the name of a model can only be a path: a hub id is one or two names."""
+    return name.startswith((".", "/", "~")) or name.count("/") > 1
 
 
-def _least(least: int, values: dict[str, float]) -> Iterable[str]:
-    return _outside(values, [flag for flag, value in values.items() if not value >= least], f"at least {least}")
+def least(bound: int, values: Mapping[str, float]) -> Iterable[str]:
+    """What to say of the values, by their flags, that are less, or no numbers."""
+    return _outside(values, [flag for flag, value in values.items() if not value >= bound], f"at least {bound}")
 
 
-def _above(bound: int, values: dict[str, float]) -> Iterable[str]:
+def above(bound: int, values: Mapping[str, float]) -> Iterable[str]:
+    """Likewise of those that are not more."""
     return _outside(values, [flag for flag, value in values.items() if not value > bound], f"more than {bound}")
 
 
-def _shares(values: dict[str, float]) -> Iterable[str]:
+def shares(values: Mapping[str, float]) -> Iterable[str]:
+    """Likewise of those that are not from 0 to 1."""
     return _outside(values, [flag for flag, value in values.items() if not 0 <= value <= 1], "from 0 to 1")
 
 
-def _outside(values: dict[str, float], flags: Sequence[str], wanted: str) -> Iterable[str]:
+def _outside(values: Mapping[str, float], flags: Sequence[str], wanted: str) -> Iterable[str]:
     return [f"{flag} is {values[flag]:g}; it must be {wanted}" for flag in flags]
