@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from aiohttp import web
 from chat_server import Served, completion, serving
 from hypothesis import given
@@ -335,6 +336,21 @@ def test_a_reward_model_prefers_what_it_rewards(tmp_path: Path) -> None:
     assert rewards.reward(MESSAGES, "No.") != rewards.reward("What?", "No.")
     with pytest.raises(ModelError, match="the context holds 256"):
         rewards.reward("What?", "No. " * 300)
+
+
+def test_another_reward_model_under_the_same_name_is_another_judge(tmp_path: Path) -> None:
+    """What a judge is called ends with letters that are others where its weights are, and the same elsewhere."""
+    name, found = f"reward:{tmp_path / 'reward'}?quality=honest", list[str]()
+    for seed in (0, 1, 0):
+        base = tiny_model(tmp_path / f"{seed}", seed=seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model: Any = AutoModelForSequenceClassification.from_pretrained(base, num_labels=1)
+        model.save_pretrained(tmp_path / "reward")
+        AutoTokenizer.from_pretrained(base).save_pretrained(tmp_path / "reward")
+        found.append(load_judge(name).name)
+    assert found[0] == found[2] != found[1]
+    assert all(re.fullmatch(re.escape(name) + "@[0-9a-f]{8}", one) for one in found)
 
 
 @pytest.mark.parametrize(

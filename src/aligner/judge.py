@@ -112,7 +112,7 @@ def load_judge(name: str, *, votes: Votes = "agree") -> Judge:
         return MarkJudge(*_MARKINGS[prefix](rest))
     rubrics, model = (RUBRICS[prefix], rest) if prefix in RUBRICS else (RUBRICS["ours"], name)
     if model.partition(":")[0] not in BACK_ENDS:
-        raise unknown("judge", name, [f"{known}:" for known in (*_MARKINGS, *BACK_ENDS, *RUBRICS)])
+        raise unknown("judge", name, {f"{known}:" for known in (*_MARKINGS, *BACK_ENDS, *RUBRICS)})
     return PairJudge(model, load_model(model), rubrics, votes=votes)
 
 

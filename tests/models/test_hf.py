@@ -72,6 +72,12 @@ def test_greedy_answers_are_those_of_plain_decoding(tmp_path: Path, family: Fami
     assert "".join(streamed(model)) == answer.text
 
 
+def test_weights_are_read_as_it_is_asked(folder: Path) -> None:
+    """On a CPU that is float32 unless another kind is asked for."""
+    kinds = [load_causal_lm(folder, "cpu", dtype=dtype).model.dtype for dtype in (None, torch.bfloat16, torch.float64)]
+    assert kinds == [torch.float32, torch.bfloat16, torch.float64]
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_pieces_add_up_to_the_answer(model: HFModel, seed: int) -> None:
     """Random tokens make broken characters; the pieces add up all the same, and the same seed gives the same answer."""

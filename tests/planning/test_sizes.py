@@ -48,6 +48,8 @@ def test_a_new_model_has_the_parameters_of_its_shape() -> None:
     assert new_shape(new, len(tokenizer)).parameters == model.num_parameters()
 
 
+# Here peft itself is called, which asks transformers by an older name.
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 def test_adapters_are_those_of_peft(tmp_path: Path) -> None:
     """As many parameters learn as low-rank adapters at all linear maps have."""
     folder = tiny_model(tmp_path)

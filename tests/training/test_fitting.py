@@ -16,7 +16,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 from aligner.config import Lora, Optimisation
 from aligner.errors import MisuseError
 from aligner.models.quantised import check_bits
-from aligner.training.adapter import Fit
+from aligner.training.adapter import Fit, fit
 from aligner.training.adapter.fitting import trainer_of
 from aligner.training.adapter.packing import check_packing, keeps_apart
 from aligner.training.adapter.trainer import logits_where
@@ -167,8 +167,20 @@ def test_gradient_checkpointing_changes_memory_alone(base: Path, tmp_path: Path)
         plan = Fit(stage=stage, folder=tmp_path / how, seed=1, save_every=1000, gradient_checkpointing=how)
         trainer: Any = trainer_of(_exact(base), tokenizer, rows, plan)
         found.append(_step(trainer))
-        assert trainer.model.is_gradient_checkpointing == (how == "on")
+        assert trainer.model.is_activation_checkpointing == (how == "on")
     _assert_same(found[1], found[0], near=0.0)
+
+
+def test_a_tokenizer_may_have_no_id_for_padding(base: Path, tmp_path: Path) -> None:
+    """Rows of unequal length are filled up with the end of the text, and what is learnt is the same."""
+    rows, found = _rows(weighted=True), []
+    for pad in ("<pad>", None):
+        tokenizer: Any = AutoTokenizer.from_pretrained(base)
+        tokenizer.pad_token = pad
+        stage = Optimisation(batch=4, accumulate=2, max_steps=1, clip=0.0)
+        plan = Fit(stage=stage, folder=tmp_path / f"{pad}", seed=1, save_every=1000)
+        found.append(fit(_exact(base), tokenizer, rows, plan).state_dict())
+    assert all(torch.equal(weight, found[1][name]) for name, weight in found[0].items())
 
 
 def test_a_model_that_went_by_a_folder_is_the_model(base: Path, tmp_path: Path) -> None:

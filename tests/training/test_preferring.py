@@ -1,10 +1,12 @@
 """Laws of learning from pairs, on tiny random models."""
 
+import gc
 import os
 import signal
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 from math import log
@@ -17,6 +19,7 @@ from safetensors.torch import load_file
 from tiny import tiny_model
 
 from aligner.config import Lora, PreferenceStage
+from aligner.config.bootstrapping import DPOArm
 from aligner.models.hf import load_causal_lm
 from aligner.records import Triple
 from aligner.tasks import refuses
@@ -35,11 +38,16 @@ def _pairs(base: Path, how: PreferenceStage = _HOW) -> list[EncodedPair]:
     return encode_pairs(encoder, tokenizer.eos_token_id, pairs, how, max_length=200, seed=0).pairs
 
 
-def _preferred(base: Path, out: Path, how: PreferenceStage = _HOW, **changes: Any) -> tuple[Path, list[Progress]]:
+def _preferred(
+    base: Path, out: Path, how: PreferenceStage | DPOArm = _HOW, reference: Any = None, **changes: Any
+) -> tuple[Path, list[Progress]]:
     """Where the weights lie that come of that base, and what was told."""
     lm, told = load_causal_lm(base, "cpu"), list[Progress]()
     plan = Fit(stage=how, folder=out, seed=0, save_every=4, on_progress=told.append, **changes)
-    prefer(lm.model, lm.tokenizer, _pairs(base, how), plan, how).save_pretrained(out / "model")
+    pairs = _pairs(base, how if isinstance(how, PreferenceStage) else _HOW)
+    model = prefer(lm.model, lm.tokenizer, pairs, plan, how, reference)
+    assert "forward" not in vars(model)  # what TRL puts there would have a copy use the weights of its original
+    model.save_pretrained(out / "model")
     return out / "model" / "model.safetensors", told
 
 
@@ -70,6 +78,44 @@ def test_low_rank_adapters_are_merged(base: Path, tmp_path: Path) -> None:
     trained, before = load_file(weights), load_file(base / "model.safetensors")
     assert trained.keys() == before.keys()
     assert any(not torch.equal(trained[name], before[name]) for name in before if "q_proj" in name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 2])
+def test_another_model_may_be_the_reference(base: Path, tmp_path: Path, rank: int) -> None:
+    """A copy of the model gives what it gives itself; away from another one it begins, and that one stays as it was."""
+    how, lora = DPOArm(batch=4, accumulate=1, max_steps=1, warmup=0.0), Lora(rank=rank)
+    own, _ = _preferred(base, tmp_path / "own", how, lora=lora)
+    copy, _ = _preferred(base, tmp_path / "copy", how, load_causal_lm(base, "cpu").model, lora=lora)
+    assert copy.read_bytes() == own.read_bytes()
+    first = load_causal_lm(tiny_model(tmp_path / "first", seed=1), "cpu").model
+    before = {name: weight.clone() for name, weight in first.state_dict().items()}
+    other, told = _preferred(base, tmp_path / "other", how, first, lora=lora)
+    assert told[0].extra["rewards/margins"] != 0
+    assert other.read_bytes() != own.read_bytes()
+    assert "forward" not in vars(first)
+    assert all(torch.equal(weight, before[name]) for name, weight in first.state_dict().items())
+
+
+@pytest.mark.slow
+def test_a_reference_that_is_loaded_for_it_is_gone_when_it_learns(base: Path, tmp_path: Path) -> None:
+    """What it gives is computed first; it is the same as that of a model which is handed in."""
+    how, alive = DPOArm(batch=4, accumulate=1, max_steps=2, warmup=0.0), list[bool]()
+    first, loaded = tiny_model(tmp_path / "first", seed=1), list[weakref.ref[Any]]()
+
+    def load() -> Any:
+        model = load_causal_lm(first, "cpu").model
+        loaded.append(weakref.ref(model))
+        return model
+
+    def look(*_: object) -> None:
+        gc.collect()
+        alive.append(loaded[0]() is not None)
+
+    there, _ = _preferred(base, tmp_path / "there", how, load_causal_lm(first, "cpu").model)
+    weights, _ = _preferred(base, tmp_path / "out", how, load, measure_every=1, measure=look)
+    assert (len(loaded), alive) == (1, [False, False])
+    assert weights.read_bytes() == there.read_bytes()
 
 
 @pytest.mark.slow

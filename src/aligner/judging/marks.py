@@ -76,7 +76,10 @@ def by_truth(rest: str) -> Marking:
 
 
 def by_reward(rest: str) -> Marking:
-    """A reward model, `FOLDER_OR_HUB_ID` or `FOLDER_OR_HUB_ID?quality=QUALITY` for what it has learnt to reward."""
+    """A reward model, `FOLDER_OR_HUB_ID` or `FOLDER_OR_HUB_ID?quality=QUALITY` for what it has learnt to reward.
+
+    Another one under the same name is another judge: what that is called ends with the model's fingerprint.
+    """
     name, _, options = rest.partition("?")
     if not name:
         raise MisuseError('"reward:" needs a folder or a hub id: reward:FOLDER_OR_HUB_ID?quality=helpful')
@@ -91,7 +94,7 @@ def by_reward(rest: str) -> Marking:
         return model.reward(question, answer)
 
     about = {"kind": "reward model", "model": name}
-    return Marking(f"reward:{rest}", reward, (quality,), about, prefer=bradley_terry)
+    return Marking(f"reward:{rest}@{model.fingerprint}", reward, (quality,), about, prefer=bradley_terry)
 
 
 def _oracle(question: Question, answer: str, quality: Quality) -> float:

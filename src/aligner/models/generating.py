@@ -35,10 +35,10 @@ def generate(
     Decoding ends early once `cancelled` is set. Raises ModelError when the conversation fills the model's context.
     """
     prompt = prompt_ids(tokenizer, messages)
-    room = _room(model, tokenizer, len(prompt), wanted=sampling.max_tokens)
-    stop = sampling.stop if tokenizer.chat_template else (*sampling.stop, f"\n{_TURN_NAMES['user']}:")
+    room = room_for(model, tokenizer, len(prompt), wanted=sampling.max_tokens)
+    stop = stops_of(tokenizer, sampling)
     writer = _Writer(tokenizer, len(prompt), stop=stop, show=show, cancelled=cancelled)
-    ends = _end_ids(model, tokenizer)
+    ends = end_ids(model, tokenizer)
     if room and not cancelled.is_set():
         ids = torch.tensor([prompt], device=model.device)
         with _seeded(sampling.seed, model.device), torch.inference_mode():
@@ -71,8 +71,8 @@ def context_of(model: Any, tokenizer: Any) -> int | None:
     return context or (tokenizer.model_max_length if tokenizer.model_max_length < 2**31 else None)
 
 
-def _room(model: Any, tokenizer: Any, prompt: int, *, wanted: int | None) -> int:
-    """How many new tokens there may be."""
+def room_for(model: Any, tokenizer: Any, prompt: int, *, wanted: int | None) -> int:
+    """How many new tokens there may be behind a prompt; raises ModelError where it fills the context."""
     context = context_of(model, tokenizer)
     if context is None:
         return _LONGEST_WITHOUT_CONTEXT if wanted is None else wanted
@@ -81,7 +81,13 @@ def _room(model: Any, tokenizer: Any, prompt: int, *, wanted: int | None) -> int
     return context - prompt if wanted is None else min(wanted, context - prompt)
 
 
-def _end_ids(model: Any, tokenizer: Any) -> list[int]:
+def stops_of(tokenizer: Any, sampling: SamplingParams) -> tuple[str, ...]:
+    """The strings that end an answer; without a chat format, so does the user's next turn."""
+    return sampling.stop if tokenizer.chat_template else (*sampling.stop, f"\n{_TURN_NAMES['user']}:")
+
+
+def end_ids(model: Any, tokenizer: Any) -> list[int]:
+    """The tokens that end an answer: the model's own, or else its tokenizer's."""
     ids = model.generation_config.eos_token_id
     ids = tokenizer.eos_token_id if ids is None else ids
     return [ids] if isinstance(ids, int) else list(ids or [])

@@ -110,21 +110,22 @@ def load(name: str) -> HFModel:
     return HFModel(name, load_causal_lm(name))
 
 
-def load_causal_lm(path: Path | str, device: Device = "auto") -> CausalLM:
-    """A causal language model and its tokenizer, from a local directory or the hub: float32 on a CPU, else bfloat16.
+def load_causal_lm(path: Path | str, device: Device = "auto", *, dtype: torch.dtype | None = None) -> CausalLM:
+    """A causal language model and its tokenizer, from a local directory or the hub.
 
-    Raises MisuseError for a name that leads nowhere, ModelError when the hub cannot be reached, and CheckpointError
-    for a directory that holds no such model, or a damaged one.
+    Its weights are read as `dtype`, or else as float32 for a CPU and as bfloat16 for a GPU, which drops what a float32
+    checkpoint holds beyond that. Raises MisuseError for a name that leads nowhere, ModelError when the hub cannot be
+    reached, and CheckpointError for a directory that holds no such model, or a damaged one.
     """
     where = torch_device(device)
     source = _source(str(path))
-    dtype = torch.float32 if where.type == "cpu" else torch.bfloat16
+    read_as = dtype or (torch.float32 if where.type == "cpu" else torch.bfloat16)
     options: dict[str, Any] = {"local_files_only": isinstance(source, Path), "trust_remote_code": False}
     logging.disable_progress_bar()
     try:
         tokenizer = cast("Any", AutoTokenizer).from_pretrained(source, **options)
         load_model = cast("Any", AutoModelForCausalLM).from_pretrained
-        model, info = load_model(source, dtype=dtype, output_loading_info=True, **options)
+        model, info = load_model(source, dtype=read_as, output_loading_info=True, **options)
     # Whatever is wrong in a folder comes out of the libraries as errors of many classes, also their own.
     except Exception as error:
         raise CheckpointError(f"{path}: not a causal language model, or a damaged one: {_first_line(error)}") from error

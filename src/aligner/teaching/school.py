@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
 from aligner.config import TrainConfig
 from aligner.correct import Aligner
 from aligner.correcting.lm_writer import writer_of
@@ -50,11 +52,13 @@ class School(NamedTuple):
 
 
 def trainable(name: Path | str, config: TrainConfig) -> CausalLM:
-    """A model in float32: on a GPU, training computes in bfloat16 but keeps exact weights; or frozen in four bits."""
+    """A model in float32, or frozen in four bits: on a GPU, training computes in bfloat16 but keeps exact weights.
+
+    They are read as float32, too: by way of bfloat16, a stage would lose some of what the one before it has learnt.
+    """
     if config.lora.bits == 4:
         return load_quantised(local_folder(str(name)))
-    lm = load_causal_lm(name, config.device)
-    return lm._replace(model=lm.model.float())
+    return load_causal_lm(name, config.device, dtype=torch.float32)
 
 
 def save(lm: CausalLM, folder: Path) -> None:

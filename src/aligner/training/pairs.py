@@ -71,6 +71,19 @@ class EncodedPair:
         return (*self.prompt, *max(self.chosen, self.rejected, key=len))
 
 
+class LabelledRow(NamedTuple):
+    """A prompt and an end of it, with the end of the text, as ids; and whether it should be written."""
+
+    prompt: tuple[int, ...]
+    completion: tuple[int, ...]
+    desirable: bool
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """The whole row."""
+        return (*self.prompt, *self.completion)
+
+
 class EncodedPairs(NamedTuple):
     """The pairs in the order of reading, and how many were left out."""
 

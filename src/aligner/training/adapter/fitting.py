@@ -11,6 +11,8 @@ from transformers.utils import logging
 from aligner.errors import MissingExtraError
 from aligner.training import processes
 from aligner.training.adapter.arguments import Fit, arguments, low_rank
+from aligner.training.adapter.batches import pad_id_of
+from aligner.training.adapter.hushed import hushed
 from aligner.training.adapter.packing import check_packing
 from aligner.training.adapter.trainer import WeightedTrainer
 from aligner.training.adapter.watching import Watcher
@@ -34,13 +36,14 @@ def fit(model: Any, tokenizer: Any, rows: Sequence[EncodedRow], plan: Fit) -> An
     return run_to_the_end(trainer_of(model, tokenizer, rows, plan), plan)
 
 
+@hushed()
 def trainer_of(model: Any, tokenizer: Any, rows: Sequence[EncodedRow], plan: Fit) -> WeightedTrainer:
     """The trainer of a plan, before its first step."""
     logging.disable_progress_bar()
     packed = plan.packing == "on"
     if packed:
         check_packing(model)
-    batches = _Batches(rows, plan.stage.batch, tokenizer.pad_token_id, packed=packed)
+    batches = _Batches(rows, plan.stage.batch, pad_id_of(tokenizer), packed=packed)
     return WeightedTrainer(
         model=model,
         processing_class=tokenizer,
@@ -52,6 +55,7 @@ def trainer_of(model: Any, tokenizer: Any, rows: Sequence[EncodedRow], plan: Fit
     )
 
 
+@hushed()
 def run_to_the_end(trainer: Any, plan: Fit) -> Any:
     """Train from the newest whole checkpoint on; the plain model that comes out."""
     check_looks(trainer, plan)

@@ -1,27 +1,24 @@
 """Teach a model to prefer what should be written to what must not be (DPO, and APO), in an order that is given."""
 
-from collections.abc import Mapping, Sequence
-from copy import deepcopy
-from itertools import cycle, islice
-from math import ceil
-from typing import Any, cast
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Literal, Protocol, cast
 
 import torch
 from torch.utils.data import DataLoader
 from transformers.utils import logging
 
-from aligner.config import PreferenceStage
 from aligner.errors import MissingExtraError
 from aligner.training import processes
 from aligner.training.adapter.arguments import Fit, common_arguments, low_rank
-from aligner.training.adapter.fitting import run_to_the_end
+from aligner.training.adapter.batches import InSteps, PairBatches, pad_id_of
+from aligner.training.adapter.hushed import hushed
+from aligner.training.adapter.reference import held_to_the_end, reference_of
 from aligner.training.adapter.watching import Watcher
 from aligner.training.checkpoints import CompleteMarker
-from aligner.training.launched import by_fsdp
 from aligner.training.pairs import EncodedPair
 
 try:
-    from datasets import Dataset
     from trl.models.utils import prepare_deepspeed
     from trl.trainer.dpo_config import DPOConfig
     from trl.trainer.dpo_trainer import DataCollatorForPreference, DPOTrainer
@@ -33,19 +30,51 @@ _TOLD = ("rewards/accuracies", "rewards/margins", "logps/chosen", "logps/rejecte
 """what TRL's log says besides the loss and is told on"""
 
 
-def prefer(model: Any, tokenizer: Any, pairs: Sequence[EncodedPair], plan: Fit, how: PreferenceStage) -> Any:
+class Preferring(InSteps, Protocol):
+    """How a model learns from pairs."""
+
+    @property
+    def accumulate(self) -> int:
+        """Batches of a step, on all processes together."""
+        ...
+
+    @property
+    def loss(self) -> Literal["sigmoid", "apo_zero"]:
+        """DPO's, or the anchored one, which also raises the likelihood of what is chosen."""
+        ...
+
+    @property
+    def beta(self) -> float:
+        """How far the model may go from the reference."""
+        ...
+
+    @property
+    def sft_weight(self) -> float:
+        """Weight of the plain loss on what is chosen."""
+        ...
+
+
+@hushed()
+def prefer(
+    model: Any,
+    tokenizer: Any,
+    pairs: Sequence[EncodedPair],
+    plan: Fit,
+    how: Preferring,
+    reference: Any | Callable[[], Any] | None = None,
+) -> Any:
     """The model that has learnt from the pairs in their order; interrupted and called again, it gives the same weights.
 
-    It is held near the model that is handed in, also when it goes on from a checkpoint: what that one gives to all
-    pairs is computed first. With low-rank adapters it is the model without them. However many processes there are, a
+    It is held near the reference, or else near the model that is handed in, also when it goes on from a checkpoint:
+    what that one gives to all pairs is computed first, and a reference that is handed in as a function, which loads it,
+    is gone from memory then. With low-rank adapters it is the model without them. However many processes there are, a
     step learns from the same pairs; the last step is filled up with the first ones.
     """
     logging.disable_progress_bar()
-    batches = _Batches(pairs, how, tokenizer.pad_token_id)
+    batches = PairBatches(pairs, how, partial(_collated, DataCollatorForPreference(pad_id_of(tokenizer))))
     trainer = _Trainer(
         model=model,
-        # Under FSDP a copy has to stand for where the model began.
-        ref_model=deepcopy(model) if by_fsdp() and not plan.lora.rank else None,
+        ref_model=reference_of(model, plan, reference),
         processing_class=tokenizer,
         args=_arguments(plan, how, rows=len(batches.lengths), on_cpu=model.device.type == "cpu"),
         train_dataset=batches.numbered(),
@@ -53,37 +82,14 @@ def prefer(model: Any, tokenizer: Any, pairs: Sequence[EncodedPair], plan: Fit, 
         callbacks=[CompleteMarker(), Watcher(plan, batches.lengths, told=_TOLD)],
         peft_config=low_rank(plan.lora),
     )
-    return run_to_the_end(trainer, plan)
+    return held_to_the_end(trainer, plan)
 
 
-class _Batches:
-    """The pairs in batches, which are numbered, as many as make whole steps; called with one, it makes it."""
-
-    def __init__(self, pairs: Sequence[EncodedPair], how: PreferenceStage, pad_id: int) -> None:
-        step = how.rows_a_step
-        self._pairs = list(islice(cycle(pairs), ceil(len(pairs) / step) * step))
-        self._size = how.batch
-        self._collate = DataCollatorForPreference(pad_token_id=pad_id)
-
-    @property
-    def lengths(self) -> list[int]:
-        """The tokens that are read for each pair."""
-        return [2 * len(pair.prompt) + len(pair.chosen) + len(pair.rejected) for pair in self._pairs]
-
-    def numbered(self) -> Dataset:
-        """One item a batch."""
-        return Dataset.from_dict({"batch": list(range(len(self._pairs) // self._size))})
-
-    def __call__(self, items: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-        """The batch of that number, with what the reference gives to it where that is known already."""
-        (item,) = items
-        of_batch = self._pairs[item["batch"] * self._size :][: self._size]
-        batch = self._collate.torch_call([_as_trl_has_it(pair) for pair in of_batch])
-        return {**batch, **{name: torch.tensor(item[name]) for name in _OF_REFERENCE if name in item}}
-
-
-def _as_trl_has_it(pair: EncodedPair) -> dict[str, list[int]]:
-    return {"prompt_ids": [*pair.prompt], "chosen_ids": [*pair.chosen], "rejected_ids": [*pair.rejected]}
+def _collated(collator: DataCollatorForPreference, pairs: Sequence[EncodedPair]) -> dict[str, torch.Tensor]:
+    as_trl_has_it = [
+        {"prompt_ids": [*pair.prompt], "chosen_ids": [*pair.chosen], "rejected_ids": [*pair.rejected]} for pair in pairs
+    ]
+    return collator.torch_call(as_trl_has_it)
 
 
 class _Trainer(DPOTrainer):
@@ -112,7 +118,7 @@ class _Trainer(DPOTrainer):
         return dataset
 
 
-def _arguments(plan: Fit, how: PreferenceStage, *, rows: int, on_cpu: bool) -> DPOConfig:
+def _arguments(plan: Fit, how: Preferring, *, rows: int, on_cpu: bool) -> DPOConfig:
     return DPOConfig(
         **common_arguments(plan, rows=rows, on_cpu=on_cpu),
         per_device_train_batch_size=1,

@@ -68,7 +68,7 @@ class Watcher(TrainerCallback):
             learning_rate=logs["learning_rate"],
             seconds=seconds,
             tokens_per_second=(tokens - self._first) / max(seconds, 1e-9),
-            extra={name: logs[name] for name in self._told},
+            extra={name: logs[name] for name in self._told if name in logs},
         )
 
     def _rows(self, step: int) -> int:

@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM
 from aligner.config import Lora
 from aligner.errors import MisuseError
 from aligner.training.adapter.arguments import Fit
+from aligner.training.adapter.hushed import hushed
 from aligner.training.processes import is_main, wait
 
 
@@ -50,6 +51,7 @@ def saved_and_loaded(trainer: Any, folder: Path, lora: Lora) -> Any:
     return model.eval()
 
 
+@hushed()
 def _loaded(folder: Path, base: str) -> Any:
     load = partial(cast("Any", AutoModelForCausalLM).from_pretrained, dtype=torch.float32, local_files_only=True)
     if not base:
