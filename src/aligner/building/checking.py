@@ -92,6 +92,6 @@ def _check_judge(config: BuildConfig) -> None:
     prefix, _, rest = config.judge.partition(":")
     model = rest if prefix in RUBRICS else config.judge
     if prefix not in _JUDGES and model.partition(":")[0] not in BACK_ENDS:
-        raise unknown("judge", config.judge, [f"{known}:" for known in (*_JUDGES, *BACK_ENDS, *RUBRICS)])
+        raise unknown("judge", config.judge, [f"{known}:" for known in dict.fromkeys((*_JUDGES, *BACK_ENDS, *RUBRICS))])
     if prefix == "truth" and not Path(rest).is_dir():
         raise MisuseError(f"judge: {rest}: no such folder")

@@ -7,6 +7,9 @@ from aligner.records import Completion, Exchange
 Guard = Callable[[Exchange, Completion], str | None]
 """Says why a completion must not replace the answer, or nothing."""
 
+GATE = "gate"
+"""the one reason that finds the answer good"""
+
 
 def cut_off(_: Exchange, written: Completion) -> str | None:
     """A truncated copy is the worst failure of a corrector."""
@@ -29,7 +32,7 @@ def sure_from(gate: float) -> Guard:
     """The guard `gate`: nothing needs a change where the Aligner is that sure of the answer."""
 
     def sure(_: Exchange, written: Completion) -> str | None:
-        return "gate" if written.confidence is not None and written.confidence >= gate else None
+        return GATE if written.confidence is not None and written.confidence >= gate else None
 
     return sure
 

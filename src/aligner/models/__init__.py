@@ -8,11 +8,14 @@ from aligner.errors import unknown
 from aligner.records import ChatModel
 
 BACK_ENDS: Mapping[str, str] = {
+    "best-of": "aligner.baselines.best_of:load",
+    "critique": "aligner.baselines.critique:load",
     "echo": "aligner.models.echo:load",
     "hf": "aligner.models.hf:load",
     "openai": "aligner.models.openai:load",
     "replay": "aligner.models.replay:load",
     "rules": "aligner.models.rules:load",
+    "self-refine": "aligner.baselines.self_refine:load",
     "world": "aligner.world.upstream:load",
 }
 """What stands before the colon of a model's name, and the function that makes a model of what stands after it."""
@@ -27,6 +30,9 @@ def load_model(name: str) -> ChatModel:
     `replay:FILE[?question=FIELD&answer=FIELD]`   recorded answers, dots reach inside a field
     `rules:FILE`                    what the user said, rewritten by regular expressions
     `world:PROFILE`                 a simulated model of the closed world
+    `best-of:N?judge=JUDGE&model=MODEL[&temperature=T]`   the best of N answers of a model, as a judge finds
+    `critique:[published:]MODEL`    a model that criticises its own answers, and revises them
+    `self-refine:MODEL`             a model that refines its own answers until it has nothing more to say of them
 
     Raises MisuseError for any other name, and what the back end raises when it cannot load.
     """
