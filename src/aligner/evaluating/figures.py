@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -77,6 +78,15 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(held) for held in cast(Sequence[Any], value)]
     return value
+
+
+def finite(value: Any) -> Any:
+    """A plain value with null for every number that is not finite, as JSON knows none."""
+    if isinstance(value, Mapping):
+        return {key: finite(held) for key, held in cast(Mapping[Any, Any], value).items()}
+    if isinstance(value, list | tuple):
+        return [finite(held) for held in cast(Sequence[Any], value)]
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def evidence_of(found: Mapping[str, Any]) -> Evidence:

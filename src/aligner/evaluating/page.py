@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import BaseLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from aligner.evaluating import charts, formats, panels, shown
@@ -112,27 +112,30 @@ def _chosen(examples: Sequence[Example]) -> dict[str, Counter[str]]:
     }
 
 
-@cache
-def _environment() -> Environment:
+def environment(loader: BaseLoader, **named: Any) -> Environment:
+    """Templates in which every text is visible and escaped, that know what is `named`, and the `hash` of a style."""
     found = Environment(
         autoescape=True,
-        loader=PackageLoader("aligner.evaluating"),
+        loader=loader,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         finalize=_visible,
     )
+    known: dict[str, Any] = {**named, "hash": _hash}
+    found.globals.update(known)
+    return found
+
+
+@cache
+def _environment() -> Environment:
     named: dict[str, Any] = {
         **{name: getattr(formats, name) for name in ("count", "p_value", "plain", "points", "seconds", "share")},
         **{name: getattr(charts, name) for name in ("against", "columns", "scale", "split", "whisker")},
         **{name: getattr(shown, name) for name in ("asked", "cut", "diff")},
-        "changed": _changed,
-        "hash": _hash,
-        "share_of": _share_of,
-        "tone": tone,
     }
-    found.globals.update(named)
-    return found
+    own = {"changed": _changed, "share_of": _share_of, "tone": tone}
+    return environment(PackageLoader("aligner.evaluating"), **named, **own)
 
 
 def _visible(value: Any) -> Any:
