@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: setup demo test test-all check bench docs assets screenshots
+.PHONY: setup demo test test-all check bench bench-bootstrap docs assets screenshots
 
 setup: $(READY)
 
@@ -30,6 +30,13 @@ check: $(READY)
 
 bench: $(READY)
 	for claim in $$(grep -l __main__ benchmarks/*.py); do $(BIN)/python "$$claim" --quick || exit 1; done
+
+# The studies of bootstrapping, stacking and other ways: each goes on where it was interrupted, and prints its time.
+bench-bootstrap: $(READY)
+	for study in sft-dpo naive ways weak-to-strong; do \
+	  $(BIN)/python benchmarks/bootstrap.py --study $$study || exit 1; done
+	$(BIN)/python benchmarks/stacking.py
+	$(BIN)/python benchmarks/other_ways.py --reward runs/upstreams/judge/model
 
 docs: $(READY)
 	$(BIN)/pytest tests/test_docs.py

@@ -9,14 +9,16 @@ import shutil
 from pathlib import Path
 from random import Random
 
+from aligner.bootstrapping.encoding import answer_rows
+from aligner.bootstrapping.nouns import Pair
 from aligner.calibrate import calibrated
 from aligner.config import DemoConfig, Gate, Optimisation
 from aligner.correcting.writers import shipped
 from aligner.demo import gate_rows, train_demo
 from aligner.jobs import progress
-from aligner.models.hf import CausalLM, load_causal_lm
+from aligner.models.hf import load_causal_lm
 from aligner.training.adapter import Fit, Progress, fit
-from aligner.training.encode import EncodedRow, grouped_by_length
+from aligner.training.encode import grouped_by_length
 from aligner.training.measuring import standard_named
 from aligner.world.rows import training_rows
 
@@ -24,6 +26,8 @@ _CHAT = (
     "{% for message in messages %}<|{{ message.role }}|>{{ message.content }}{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
+_CONTEXT = 256
+"""tokens"""
 _LARGEST = 4 * 2**20
 GATE = Gate(wanted=0.005)
 """half of what a gate promises unless told otherwise, so that answers drawn by chance keep to it, too"""
@@ -47,7 +51,8 @@ def make_upstream(out: Path, aligner: Path, count: int) -> Path:
     folder = out / "upstream"
     lm = load_causal_lm(aligner, "cpu")
     lm.tokenizer.chat_template = _CHAT
-    rows = [_row(lm, row.asked.text, row.answer) for row in training_rows(count=count, seed=2)]
+    pairs = [Pair(row.asked.text, row.answer, None) for row in training_rows(count=count, seed=2)]
+    rows = answer_rows(lm.tokenizer, pairs, max_length=_CONTEXT).rows
     how = Optimisation(learning_rate=1.5e-3, batch=32, accumulate=1, epochs=1)
     Random(0).shuffle(rows)
     with progress("upstream", total=len(rows)) as tick:
@@ -63,13 +68,6 @@ def make_upstream(out: Path, aligner: Path, count: int) -> Path:
     model.save_pretrained(folder / "model")
     lm.tokenizer.save_pretrained(folder / "model")
     return folder / "model"
-
-
-def _row(lm: CausalLM, question: str, answer: str) -> EncodedRow:
-    chat = [{"role": "user", "content": question}]
-    prompt = lm.tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=True)["input_ids"]
-    ids = lm.tokenizer(answer, add_special_tokens=False)["input_ids"]
-    return EncodedRow((*prompt, *ids, lm.tokenizer.eos_token_id), len(prompt))
 
 
 def _ship(folder: Path, place: Path) -> None:
