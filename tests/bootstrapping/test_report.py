@@ -8,6 +8,7 @@ from itertools import takewhile
 from math import inf, nan
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import orjson
 import pytest
@@ -26,7 +27,7 @@ from aligner.scoring.intervals import Interval, mean_interval
 from aligner.scoring.pairs import gain
 from aligner.scoring.shares import wilson
 
-FILES = ("report.html", "report.json", "report.md")
+FILES = ("curves.svg", "report.html", "report.json", "report.md")
 ROLLED_BACK = Verdict(
     accepted=False,
     guards=(Guard("chosen", 0.31, "at most 0.1", tripped=True, why="The log-likelihood fell by 0.310 nats."),),
@@ -354,3 +355,13 @@ def test_the_page_can_be_read_anywhere(tmp_path: Path) -> None:
             assert page.locator("svg[role=img]").count() == 5
         opened.close()
     assert problems == [place] * len(SCHEMES)
+
+
+def test_the_picture_stands_alone(tmp_path: Path) -> None:
+    """The curves are a whole SVG by themselves: well formed, with every arm by name, and nothing that runs or loads."""
+    picture = ET.fromstring(written(tmp_path, config("sft", "<script>"), study("sft"))["curves.svg"])  # noqa: S314  # ours
+    assert picture.tag == "{http://www.w3.org/2000/svg}svg"
+    texts = {text.text for text in picture.iter("{http://www.w3.org/2000/svg}text")}
+    assert {"sft", "<script>"} <= texts
+    assert not list(picture.iter("{http://www.w3.org/2000/svg}script"))
+    assert "http" not in (tmp_path / "curves.svg").read_text().replace("http://www.w3.org/2000/svg", "")

@@ -18,7 +18,7 @@ _TABLES: Mapping[Way, tuple[str, ...]] = {
 """what each way reads"""
 _ALL_TABLES = tuple(dict.fromkeys(table for tables in _TABLES.values() for table in tables))
 _FOLDER_NAME = re.compile(r"\w[\w.-]*")
-_TAKEN = re.compile(r"first|all|audit([-.].*)?|(config|data|held_out|prompts|report)\..*")
+_TAKEN = re.compile(r"first|all|audit([-.].*)?|(config|curves|data|held_out|prompts|report)\..*")
 """what else lies in the folder of a study, or is said of all arms together"""
 
 

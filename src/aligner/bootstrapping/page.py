@@ -39,6 +39,16 @@ def page(
     )
 
 
+def picture(config: BootstrapConfig, arms: Sequence[ArmShown], *, oracle: bool) -> str:
+    """The curves of the study as a picture of their own, in SVG."""
+    environment = _environment()
+    return environment.get_template("curves.svg.jinja").render(
+        main=main_chart(arms, config.guards, oracle=oracle),
+        legend=[(shown.arm.name, swatch(place)) for place, shown in enumerate(arms)],
+        closed_world=config.oracle == "world",
+    )
+
+
 @cache
 def _environment() -> Environment:
     ours, shared = PackageLoader("aligner.bootstrapping"), PackageLoader("aligner.evaluating")

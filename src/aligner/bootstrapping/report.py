@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from aligner.bootstrapping.gains import Told, told_of
-from aligner.bootstrapping.page import page
+from aligner.bootstrapping.page import page, picture
 from aligner.bootstrapping.rounds import ArmShown, RoundShown, arms_of, mean_curve
 from aligner.bootstrapping.tables import tables_of
 from aligner.bootstrapping.wording import Table, markdown
@@ -33,12 +33,16 @@ _SETTINGS = (
 
 
 def write_report(folder: Path, config: BootstrapConfig, rounds: Sequence[RoundShown]) -> None:
-    """Write report.html, report.json and report.md; the same rounds give the same bytes. Raises OutputFileError."""
+    """Write report.html, report.json, report.md and curves.svg; the same rounds give the same bytes.
+
+    Raises OutputFileError.
+    """
     arms, oracle = arms_of(config, rounds), any(one.found.good is not None for one in rounds)
     told = [told_of(shown, oracle=oracle) for shown in arms]
     tables = tables_of(arms, config.guards, oracle=oracle)
     write_json_atomic(folder / "report.json", _as_json(config, arms, told, oracle=oracle))
     write_text_atomic(folder / "report.md", _as_markdown(config, told, tables))
+    write_text_atomic(folder / "curves.svg", picture(config, arms, oracle=oracle))
     write_text_atomic(folder / "report.html", page(config, arms, told, tables, oracle=oracle))
 
 
