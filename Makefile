@@ -16,11 +16,12 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	$(BIN)/aligner demo
 
+# Two workers with a thread each: with two threads each, four of them would wait for one another on two cores.
 test: $(READY)
-	$(BIN)/pytest -n 2 -m "not slow" --session-timeout 720 --cov --cov-report term
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow" --session-timeout 720 --cov --cov-report term
 
 test-all: $(READY)
-	$(BIN)/pytest -n 2 --cov --cov-report term
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --cov --cov-report term
 
 check: $(READY)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
