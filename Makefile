@@ -16,12 +16,12 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	$(BIN)/aligner demo
 
-# Two workers with a thread each: with two threads each, four of them would wait for one another on two cores.
+# Three workers on two cores, as half of their time is waiting, with a thread each, so that they do not get in the way.
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow" --session-timeout 720 --cov --cov-report term
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 -m "not slow" --session-timeout 720 --cov --cov-report term
 
 test-all: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --cov --cov-report term
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --cov --cov-report term
 
 check: $(READY)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

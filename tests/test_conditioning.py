@@ -160,6 +160,7 @@ def test_a_row_cannot_tell_what_its_aligner_does_not_take(
     assert "1 skipped" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_request_tells_its_aligner_what_to_do(checkpoint: str, tmp_path: Path) -> None:
     """By our own field, by the header and without an upstream; the conversation is read too, and nothing goes on.
 
@@ -248,6 +249,7 @@ def test_a_name_of_any_length_is_refused_at_once() -> None:
     assert len(str(raised.value)) < 300
 
 
+@pytest.mark.slow
 def test_an_aligner_that_learnt_from_no_instruction_takes_none() -> None:
     """The shipped one is such a one; it says so here, behind the proxy, and before the proxy starts."""
     with pytest.raises(MisuseError, match="takes no instruction"):

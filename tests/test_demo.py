@@ -29,6 +29,7 @@ def test_held_out_answers_are_the_same_for_any_count() -> None:
     assert [row for i, row in enumerate(many) if i % 6 < 3] == few
 
 
+@pytest.mark.slow
 def test_the_shipped_aligner_does_what_the_package_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The checkpoint in the package beats the most similar training row by far, and the demo prints its table."""
     demo(DemoConfig(out=tmp_path, answers=10, shipped=True))

@@ -119,6 +119,7 @@ def test_a_killed_worker_loses_no_row(job: Job, seeded: Random) -> None:
     check(job, whole)
 
 
+@pytest.mark.slow
 def test_a_killed_command_goes_on_where_it_was(job: Job, seeded: Random) -> None:
     """Killed five times at random moments, the same command ends with each row once; again, it does nothing."""
     whole = job.once()

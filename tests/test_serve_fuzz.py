@@ -307,6 +307,7 @@ def scripts(draw: st.DrawFn) -> Script:
     )
 
 
+@pytest.mark.slow
 @SHORT
 @given(script=scripts(), path=PATHS, mode=MODE, streamed=st.booleans())
 def test_any_upstream_is_survived(proxy: Fuzzed, script: Script, path: bytes, mode: bytes, streamed: bool) -> None:

@@ -89,6 +89,7 @@ def test_the_card_says_how_the_checkpoint_came_to_be(triples: Path) -> None:
     assert all(set(row) >= {"stage", "step", "rows", "tokens", "loss", "tokens_per_second"} for row in metrics)
 
 
+@pytest.mark.slow
 def test_the_same_settings_give_the_same_weights(triples: Path) -> None:
     """Two runs of the same configuration make equal checkpoints, and another seed makes another."""
     first = train(_config(triples, out=triples.parent / "first"))

@@ -64,6 +64,7 @@ def test_every_request_gets_the_reply_of_the_server_once(tmp_path: Path) -> None
         assert reply.cost == pytest.approx((read + 12 * 10.0) / 1e6)
 
 
+@pytest.mark.slow
 def test_a_server_that_breaks_answers_loses_nothing(tmp_path: Path) -> None:
     """Each call gets its answer in the end, and with an idempotency key none is billed twice."""
     made = added(tmp_path, [f"Who? {i}" for i in range(40)])

@@ -184,6 +184,7 @@ class _Hub(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+@pytest.mark.slow
 def test_a_base_on_the_hub_is_sized_before_its_weights_are_fetched(huge: Path, triples: Path, tmp_path: Path) -> None:
     """What is not here is asked for its sizes when training begins, and refused without a byte of weights."""
     _Hub.files = {path.name: path.read_bytes() for path in huge.glob("*.json")} | {"model.safetensors": b"weights"}

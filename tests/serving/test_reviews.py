@@ -138,6 +138,7 @@ FILTERS = st.builds(
 )
 
 
+@pytest.mark.slow
 def test_every_page_of_every_mixture_of_filters_is_right(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Page after page gives each row that fits once, and in its order, whichever way it is found."""
     with closing(filled(database)) as store:

@@ -141,6 +141,7 @@ def test_low_rank_adapters_are_merged(base: Path, tmp_path: Path) -> None:
     assert not torch.equal(trained["score.weight"], whole["score.weight"])
 
 
+@pytest.mark.slow
 def test_an_interruption_changes_nothing(base: Path, tmp_path: Path) -> None:
     """Interrupted behind a checkpoint, the same call ends with the same bytes."""
     how = replace(_HOW, max_steps=4)

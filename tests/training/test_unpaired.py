@@ -145,6 +145,7 @@ def test_a_copy_as_the_reference_changes_nothing(base: Path, tmp_path: Path, ran
     assert any(not torch.equal(trained[name], before[name]) for name in before if "q_proj" in name)
 
 
+@pytest.mark.slow
 def test_an_interruption_changes_nothing(base: Path, tmp_path: Path) -> None:
     """Interrupted behind a checkpoint, the same call ends with the same bytes."""
     how = replace(_HOW, max_steps=4)

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
+import pytest
+
 from aligner.world.measure import QUALITIES, Outcome, measure, tally, tally_quality
 from aligner.world.nearest import nearest_corrections
 from aligner.world.profiles import PROFILES
@@ -40,6 +42,7 @@ def test_an_answer_is_flawed_if_it_lacks_any_quality() -> None:
     assert max(by_quality) <= tally(outcomes).flawed <= sum(by_quality)
 
 
+@pytest.mark.slow
 def test_the_nearest_neighbour_is_a_weak_corrector() -> None:
     """The correction of the most similar training row fixes under 40 %: only facts can be looked up."""
     training = list(training_rows(count=20_000, seed=0))
