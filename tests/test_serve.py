@@ -46,7 +46,7 @@ def is_error(got: Got) -> bool:
 
 async def each(entries: tuple[Entry, ...], law: Callable[[aiohttp.ClientSession, Entry], Awaitable[None]]) -> None:
     """The law for all entries, some at a time."""
-    gate = asyncio.Semaphore(8)
+    gate = asyncio.Semaphore(3)  # one loop serves all of them, and a busy machine must not make it miss a connection
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session, asyncio.TaskGroup() as group:
 
         async def one(entry: Entry) -> None:
